@@ -1,0 +1,48 @@
+"""taggram tags music and sound, learns new tags, and trains and compares the networks that do it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taggram.errors import TaggramError
+    from taggram.models import create_model, list_models
+    from taggram.results import Embedding, Failure, Taggram
+    from taggram.tagger import Tagger, tag
+
+__version__ = "0.1.0"
+
+_HOMES = {  # public name: the module that holds it, loaded on first use
+    "Embedding": "taggram.results",
+    "Failure": "taggram.results",
+    "Taggram": "taggram.results",
+    "Tagger": "taggram.tagger",
+    "TaggramError": "taggram.errors",
+    "create_model": "taggram.models",
+    "list_models": "taggram.models",
+    "tag": "taggram.tagger",
+}
+
+__all__ = [
+    "Embedding",
+    "Failure",
+    "Tagger",
+    "Taggram",
+    "TaggramError",
+    "__version__",
+    "create_model",
+    "list_models",
+    "tag",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use, so that importing taggram costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taggram' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

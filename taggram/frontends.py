@@ -1,0 +1,721 @@
+"""Front-ends: from a waveform to what a network eats, log-mel frames, MFCC or the samples themselves.
+
+All spectrograms take one way: frames cut by stride, times the window, real FFT, power, product with the mel filters,
+compression. The fields of `LogMelConfig` say how, for every published network. Scaling by the statistics of a data set
+is no part of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+from taggram.errors import AudioError, ConfigError, did_you_mean
+
+Window: TypeAlias = Literal["hann", "hann_symmetric", "blackmanharris62", "rectangular"]
+Padding: TypeAlias = Literal["reflect", "zeros"]
+MelScale: TypeAlias = Literal["slaney", "htk"]
+MelNorm: TypeAlias = Literal["slaney", "sum"]
+MelTriangles: TypeAlias = Literal["hz", "mel"]
+Compression: TypeAlias = Literal["none", "log10_1p", "ln_1p", "log10_eps", "ln_eps", "ln_floor", "db", "db_squared"]
+
+_FLOAT16_MAX = 65_504.0
+_LEAST_EPS = 1e-37  # anything smaller is no normal float32, and its logarithm may be infinite
+_GROUP_VALUES = 2**18  # samples of the frames that are worked on together: 1 MiB, which stays in the cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogMelConfig:
+    """How a mel spectrogram is made.
+
+    With x the mel value, the compressions are "none": x; "log10_1p" and "ln_1p": log(1 + gain x); "log10_eps" and
+    "ln_eps": log(x + eps); "ln_floor": ln(max(x, eps)); "db": 10 log10(max(x, eps)); "db_squared":
+    10 log10(max(x^2, eps)).
+
+    Attributes:
+        sample_rate: of the waveform, in Hz.
+        n_fft: length of the Fourier transform, in samples.
+        hop_length: step from frame to frame, in samples.
+        n_mels: number of mel bands.
+        n_frames: length of the patch that a network looks at, in frames.
+        win_length: length of the window in samples, zero-padded to `n_fft`; None is `n_fft`.
+        window: "hann" is periodic; "hann_symmetric" and "blackmanharris62" end as they begin.
+        window_sum: the window is scaled so that its samples sum to this (Essentia: 2); None leaves it.
+        centred: frame i is centred on sample i * hop_length; if not, frames of `win_length` lie inside the sound.
+        padding: what stands beyond the ends of the sound, "reflect" or "zeros".
+        pad_length: samples added at both ends instead of what `centred` adds, at most half the window.
+        power: 2 takes the power of the spectrum, 1 its magnitude.
+        fmin_hz: lower edge of the lowest band.
+        fmax_hz: upper edge of the highest band; None is half the sample rate.
+        mel_scale: "slaney" (linear below 1 kHz) or "htk" (ln(1 + f / 700)).
+        mel_norm: "slaney" divides each triangle by half its width in Hz, "sum" by its sum; None leaves the peak at 1.
+        mel_triangles: the axis on which the sides of a triangle are straight, "hz" or "mel".
+        float16: round the mel value to float16 before compression, at most 65504, as musicnn stores it.
+        compression: see above.
+        gain: for "log10_1p" and "ln_1p" only.
+        eps: for the other logarithms only.
+        top_db: dB only: nothing lies further than this below the maximum of the clip; None sets no such floor.
+
+    Raises:
+        ConfigError: some value makes no sense.
+    """
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+    n_frames: int
+    win_length: int | None = None
+    window: Window = "hann"
+    window_sum: float | None = None
+    centred: bool = True
+    padding: Padding = "reflect"
+    pad_length: int | None = None
+    power: float = 2.0
+    fmin_hz: float = 0.0
+    fmax_hz: float | None = None
+    mel_scale: MelScale = "slaney"
+    mel_norm: MelNorm | None = "slaney"
+    mel_triangles: MelTriangles = "hz"
+    float16: bool = False
+    compression: Compression = "none"
+    gain: float | None = None
+    eps: float | None = None
+    top_db: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "sample_rate", "n_fft", "hop_length", "n_mels", "n_frames")
+        _check(self.n_fft >= 3, "n_fft", self.n_fft, "a whole number from 3 on")  # a shorter window is all 0
+        if self.win_length is not None:
+            fits = _is_count(self.win_length, least=3) and self.win_length <= self.n_fft
+            _check(fits, "win_length", self.win_length, f"a whole number from 3 to n_fft, {self.n_fft}, or None")
+        if self.pad_length is not None:
+            most = self.window_length // 2
+            fits = _is_count(self.pad_length, least=0) and self.pad_length <= most and self.centred is True
+            _check(fits, "pad_length", self.pad_length, f"a whole number from 0 to {most} with centred=True, or None")
+        _check_choice(self, "window", get_args(Window))
+        _check_choice(self, "padding", get_args(Padding))
+        _check_choice(self, "mel_scale", get_args(MelScale))
+        _check_choice(self, "mel_norm", (*get_args(MelNorm), None))
+        _check_choice(self, "mel_triangles", get_args(MelTriangles))
+        _check_choice(self, "compression", get_args(Compression))
+        for name in ("centred", "float16"):
+            _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
+        _check(_is_number(self.power) and self.power in (1, 2), "power", self.power, "1 or 2")
+        if self.window_sum is not None:
+            fits = _is_number(self.window_sum) and self.window_sum > 0
+            _check(fits, "window_sum", self.window_sum, "a number above 0, or None")
+        half = self.sample_rate / 2
+        fits = _is_number(self.fmin_hz) and 0 <= self.fmin_hz < half
+        _check(fits, "fmin_hz", self.fmin_hz, f"a number from 0 to below half the sample rate, {half}")
+        if self.fmax_hz is not None:
+            fits = _is_number(self.fmax_hz) and self.fmin_hz < self.fmax_hz <= half
+            _check(fits, "fmax_hz", self.fmax_hz, f"above fmin_hz, {self.fmin_hz}, to half the sample rate, {half}")
+        self._check_compression()
+
+    def _check_compression(self) -> None:
+        uses_gain = self.compression.endswith("_1p")
+        uses_eps = not uses_gain and self.compression != "none"
+        is_db = self.compression in ("db", "db_squared")
+        for name, used, least in (("gain", uses_gain, 0.0), ("eps", uses_eps, _LEAST_EPS), ("top_db", is_db, 0.0)):
+            value = getattr(self, name)
+            if not used:
+                _check(value is None, name, value, f"None with compression {self.compression!r}")
+            elif not (name == "top_db" and value is None):
+                _check(_is_number(value) and value > least, name, value, f"a number above {least:g}")
+
+    @property
+    def window_length(self) -> int:
+        """Length of the window in samples."""
+        return self.n_fft if self.win_length is None else self.win_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class MFCCConfig:
+    """How mel-frequency cepstral coefficients are made: the orthonormal DCT-II over the bands of a log-mel frame.
+
+    Attributes:
+        n_mfcc: number of coefficients, the lowest ones.
+        mel: the spectrogram they are made from, usually in dB.
+
+    Raises:
+        ConfigError: some value makes no sense.
+    """
+
+    n_mfcc: int
+    mel: LogMelConfig
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
+        fits = _is_count(self.n_mfcc) and self.n_mfcc <= self.mel.n_mels
+        _check(fits, "n_mfcc", self.n_mfcc, f"a whole number from 1 to n_mels, {self.mel.n_mels}")
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the waveform in Hz."""
+        return self.mel.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Step from frame to frame in samples."""
+        return self.mel.hop_length
+
+    @property
+    def n_frames(self) -> int:
+        """Length of the patch that a network looks at, in frames."""
+        return self.mel.n_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawConfig:
+    """The waveform as it is. Its frames are its samples.
+
+    Attributes:
+        sample_rate: of the waveform, in Hz.
+        n_samples: length of the patch that a network looks at, in samples.
+
+    Raises:
+        ConfigError: some value makes no sense.
+    """
+
+    sample_rate: int
+    n_samples: int
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "sample_rate", "n_samples")
+
+    @property
+    def hop_length(self) -> int:
+        """Step from frame to frame: one sample."""
+        return 1
+
+    @property
+    def n_frames(self) -> int:
+        """Length of the patch that a network looks at, in frames, which are samples."""
+        return self.n_samples
+
+
+FrontendConfig: TypeAlias = LogMelConfig | MFCCConfig | RawConfig
+
+_KINDS: dict[str, type[FrontendConfig]] = {"log_mel": LogMelConfig, "mfcc": MFCCConfig, "raw": RawConfig}
+
+
+def config_to_dict(config: FrontendConfig) -> dict[str, Any]:
+    """Turn a config into a plain dict that JSON can hold.
+
+    Args:
+        config: any front-end's config.
+
+    Returns:
+        All fields by name, and "kind": "log_mel", "mfcc" or "raw".
+    """
+    kind = next(name for name, cls in _KINDS.items() if isinstance(config, cls))
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    if isinstance(config, MFCCConfig):
+        values["mel"] = config_to_dict(config.mel)
+    return {"kind": kind, **values}
+
+
+def config_from_dict(values: Mapping[str, Any]) -> FrontendConfig:
+    """Make the config that `config_to_dict` was given.
+
+    Args:
+        values: the fields by name, and "kind"; fields with a default may be missing.
+
+    Returns:
+        The config, checked.
+
+    Raises:
+        ConfigError: the kind or a field is unknown, a field is missing, or some value makes no sense.
+    """
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ConfigError(f"kind is {kind!r}; wanted one of {', '.join(_KINDS)}.")
+    cls = _KINDS[kind]
+    known = {field.name: field for field in fields(cls)}
+    given = {name: value for name, value in values.items() if name != "kind"}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"a {kind} front-end has no field {name!r}.{did_you_mean(str(name), known)}")
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in given]
+    if missing:
+        raise ConfigError(f"a {kind} front-end needs {', '.join(missing)}, which did not come.")
+    if isinstance(given.get("mel"), Mapping):
+        given["mel"] = config_from_dict(given["mel"])
+    return cls(**given)
+
+
+def mel_filterbank(config: LogMelConfig) -> Tensor:
+    """Make the triangular mel filters.
+
+    Args:
+        config: their number, edges, scale and norm.
+
+    Returns:
+        (n_fft // 2 + 1, n_mels) float32, at least 0. A band narrower than the distance of two bins may be all 0.
+    """
+    fmax_hz = config.sample_rate / 2 if config.fmax_hz is None else config.fmax_hz
+    limits_hz = torch.tensor([config.fmin_hz, fmax_hz], dtype=torch.float64)
+    low, high = _hz_to_mel(limits_hz, config.mel_scale).tolist()
+    edges = torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64)
+    edges_hz = _mel_to_hz(edges, config.mel_scale)
+    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * (config.sample_rate / config.n_fft)
+    if config.mel_triangles == "hz":
+        edges = edges_hz
+    else:
+        bins = _hz_to_mel(bins, config.mel_scale)
+    width = edges.diff()
+    rising = (bins[:, None] - edges[:-2]) / width[:-1]
+    falling = (edges[2:] - bins[:, None]) / width[1:]
+    filters = torch.minimum(rising, falling).clamp_min(0.0)  # (bins, mels)
+    if config.mel_norm == "slaney":
+        filters = filters * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
+    elif config.mel_norm == "sum":
+        sums = filters.sum(dim=0)
+        filters = filters / torch.where(sums > 0, sums, 1.0)
+    return filters.float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Framing:
+    """Which samples a frame is made of: frame i covers `length` samples from i * hop - before on."""
+
+    hop: int
+    length: int
+    before: int  # samples added in front of the sound
+    needed: int  # samples of the sound that one frame takes
+    reflect: bool
+
+    @classmethod
+    def of(cls, config: LogMelConfig) -> _Framing:
+        length, before = config.window_length, 0
+        needed = length
+        if config.pad_length is not None:
+            before, needed = config.pad_length, length - 2 * config.pad_length
+        elif config.centred:  # the window lies in the middle of n_fft samples, half of which stand before the centre
+            before, needed = config.n_fft // 2 - (config.n_fft - length) // 2, config.n_fft % 2
+        reflect = config.padding == "reflect"
+        return cls(hop=config.hop_length, length=length, before=before, needed=needed, reflect=reflect)
+
+    @property
+    def after_max(self) -> int:
+        """Most samples that are added behind a sound."""
+        return self.length - self.before - self.needed
+
+    @property
+    def least(self) -> int:
+        """Samples of the shortest sound that can be framed: a reflection never repeats the first or last one."""
+        mirrored = max(self.before, self.after_max) if self.reflect else 0
+        return max(1, self.needed, mirrored + 1)
+
+    def n_frames(self, n_samples: int) -> int:
+        return 0 if n_samples < self.least else 1 + (n_samples - self.needed) // self.hop
+
+    def too_short(self, n_samples: int) -> str:
+        return f"the sound is too short: {n_samples} samples came, at least {self.least} are needed."
+
+    def after(self, n_samples: int) -> int:
+        """Samples to add behind a sound so that its last frame is full."""
+        return max(0, (self.n_frames(n_samples) - 1) * self.hop + self.length - self.before - n_samples)
+
+    def pad(self, samples: Tensor, before: int, after: int) -> Tensor:
+        """Add to both ends of (batch, samples)."""
+        if self.reflect:
+            head, tail = samples[:, 1 : before + 1].flip(1), samples[:, -after - 1 : -1].flip(1)
+        else:
+            head, tail = samples.new_zeros(len(samples), before), samples.new_zeros(len(samples), after)
+        return torch.cat((head, samples, tail), dim=1) if before or after else samples
+
+
+class Frontend(nn.Module):
+    """The base of all front-ends, made by `create_frontend`.
+
+    It has no parameters and nothing to save: its tables are made again from the config. To be read: what it was made
+    with, and `sample_rate` in Hz, `hop_length` in samples, `n_frames` of the patch that a network looks at.
+
+    Args:
+        config: how the frames are made.
+        framing: which samples a frame is made of.
+        n_bands: values in a frame: mels, coefficients, or 1 for samples.
+        needs_whole_sound: no frame is known before the sound has ended, as `top_db` asks for its maximum.
+    """
+
+    def __init__(self, config: FrontendConfig, framing: _Framing, n_bands: int, needs_whole_sound: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.hop_length = config.hop_length
+        self.n_frames = config.n_frames
+        self.n_bands = n_bands
+        self.needs_whole_sound = needs_whole_sound
+        self._framing = framing
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Turn sounds into frames. Gradients flow back to the waveform.
+
+        Args:
+            waveform: (batch, samples), mono, -1 to 1, float32 or float64, at `sample_rate` Hz.
+
+        Returns:
+            (batch, 1, mels, frames), or (batch, 1, samples) for the raw waveform, of the waveform's type. The values of
+            a frame stand together in memory: it is the transposed view of a contiguous (batch, frames, mels).
+
+        Raises:
+            AudioError: the waveform has the wrong shape or type, or is too short for one frame.
+        """
+        _check_samples(waveform, ("batch", "samples"))
+        if len(waveform) == 0:
+            raise AudioError("an empty batch came; at least one waveform is wanted.")
+        n_samples = waveform.shape[1]
+        if n_samples < self._framing.least:
+            raise AudioError(self._framing.too_short(n_samples))
+        padded = self._framing.pad(waveform, self._framing.before, self._framing.after(n_samples))
+        return self._shaped(self._clip(self._frame_values(self._framed(padded))))
+
+    def n_frames_in(self, n_samples: int) -> int:
+        """Count the frames of a sound.
+
+        Args:
+            n_samples: length of the sound in samples.
+
+        Returns:
+            Number of frames; 0 if the sound is too short for `forward`.
+        """
+        return self._framing.n_frames(n_samples)
+
+    def n_samples_for(self, n_frames: int) -> int:
+        """Count the samples that give some number of frames.
+
+        Args:
+            n_frames: at least 1.
+
+        Returns:
+            Length in samples of the shortest sound with at least as many frames.
+
+        Raises:
+            ConfigError: fewer than 1 frame was asked for.
+        """
+        if not _is_count(n_frames):
+            raise ConfigError(f"n_frames is {n_frames!r}; wanted a whole number from 1 on.")
+        return max(self._framing.least, (n_frames - 1) * self._framing.hop + self._framing.needed)
+
+    def stream(self) -> FrontendStream:
+        """Begin a sound that comes in blocks.
+
+        Returns:
+            A new stream, which gives the frames that `forward` gives for the whole sound.
+        """
+        return FrontendStream(self)
+
+    def _framed(self, padded: Tensor) -> Tensor:
+        """(batch, samples) to (batch, frames, length), a view."""
+        return padded.unfold(-1, self._framing.length, self._framing.hop)
+
+    def _frame_values(self, frames: Tensor) -> Tensor:
+        """(batch, frames, length) to (batch, frames, values), each frame for itself."""
+        raise NotImplementedError
+
+    def _clip(self, values: Tensor) -> Tensor:
+        """What comes last, and may look at the whole sound."""
+        return values
+
+    def _shaped(self, values: Tensor) -> Tensor:
+        return values.transpose(1, 2).unsqueeze(1)  # (batch, 1, mels, frames)
+
+
+class LogMel(Frontend):
+    """Mel spectrogram, compressed.
+
+    Args:
+        config: how it is made.
+    """
+
+    def __init__(self, config: LogMelConfig) -> None:
+        self.config: LogMelConfig
+        self.window: Tensor
+        self.filters: Tensor
+        super().__init__(config, _Framing.of(config), config.n_mels, needs_whole_sound=config.top_db is not None)
+        self.register_buffer("window", _window(config), persistent=False)
+        self.register_buffer("filters", mel_filterbank(config), persistent=False)
+
+    def _frame_values(self, frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, enabled=False):  # half precision would overflow
+            if frames.device.type != "cpu" or torch.compiler.is_compiling():
+                return self._log_mel(frames)
+            if frames.shape[:2].numel() == 1:
+                # One row alone is multiplied by another routine, whose rounding differs in the last bit.
+                return self._log_mel(frames.expand(-1, 2, -1))[:, :1]
+            n_groups = min(frames.shape[1], -(-frames.numel() // _GROUP_VALUES))
+            groups = [self._log_mel(group) for group in frames.tensor_split(n_groups, dim=1)]
+            return groups[0] if n_groups == 1 else torch.cat(groups, dim=1)
+
+    def _log_mel(self, frames: Tensor) -> Tensor:
+        """(batch, frames, length) to (batch, frames, mels). In place only where autograd needs no older value."""
+        spectrum = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.config.n_fft)
+        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)  # (batch, frames, bins)
+        if self.config.power == 1:
+            power = power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()  # the root of 0 has no gradient
+        mel = power @ self.filters.to(power.dtype)
+        if self.config.float16:
+            mel = mel.clamp_max_(_FLOAT16_MAX)
+            rounded = mel.half().to(mel.dtype)
+            mel = mel + (rounded - mel).detach() if mel.requires_grad else rounded  # the gradient is not rounded
+        return self._compress(mel)
+
+    def _compress(self, mel: Tensor) -> Tensor:
+        eps, gain = self.config.eps or 0.0, self.config.gain or 0.0
+        match self.config.compression:
+            case "none":
+                return mel
+            case "log10_1p":
+                return mel.mul_(gain).add_(1.0).log10_()
+            case "ln_1p":
+                return mel.mul_(gain).log1p_()
+            case "log10_eps":
+                return mel.add_(eps).log10_()
+            case "ln_eps":
+                return mel.add_(eps).log_()
+            case "ln_floor":
+                return mel.clamp_min_(eps).log_()
+            case "db":
+                return mel.clamp_min_(eps).log10_().mul_(10.0)
+            case "db_squared":
+                return mel.clamp_min_(math.sqrt(eps)).log10_().mul_(20.0)
+
+    def _clip(self, values: Tensor) -> Tensor:
+        if self.config.top_db is None:
+            return values
+        return torch.maximum(values, values.amax(dim=(1, 2), keepdim=True) - self.config.top_db)
+
+
+class MFCC(Frontend):
+    """Mel-frequency cepstral coefficients.
+
+    Args:
+        config: how they are made.
+    """
+
+    def __init__(self, config: MFCCConfig) -> None:
+        self.config: MFCCConfig
+        self.dct: Tensor
+        mel = LogMel(config.mel)
+        super().__init__(config, mel._framing, config.n_mfcc, mel.needs_whole_sound)
+        self.mel = mel
+        self.register_buffer("dct", _dct(config.mel.n_mels, config.n_mfcc), persistent=False)
+
+    def _frame_values(self, frames: Tensor) -> Tensor:
+        return self.mel._frame_values(frames)
+
+    def _clip(self, values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            return self.mel._clip(values) @ self.dct.to(values.dtype)
+
+
+class RawFrames(Frontend):
+    """The samples as they are.
+
+    Args:
+        config: rate and length of a patch.
+    """
+
+    def __init__(self, config: RawConfig) -> None:
+        self.config: RawConfig
+        framing = _Framing(hop=1, length=1, before=0, needed=1, reflect=False)
+        super().__init__(config, framing, n_bands=1, needs_whole_sound=False)
+
+    def _frame_values(self, frames: Tensor) -> Tensor:
+        return frames
+
+    def _shaped(self, values: Tensor) -> Tensor:
+        return values.transpose(1, 2)  # (batch, 1, samples)
+
+
+class FrontendStream:
+    """The frames of one sound that comes in blocks, without gradients.
+
+    They are those of `forward` for the whole sound, ends included, however it is cut. Only about a frame of samples is
+    kept from block to block, except where `frontend.needs_whole_sound`: then all frames are held, and given at the end.
+
+    Args:
+        frontend: makes the frames.
+    """
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self._framing = frontend._framing
+        self._kept: Tensor | None = None  # (1, samples) still needed, from sample `_position` of the sound on
+        self._position = 0
+        self._n_samples = 0
+        self._n_made = 0
+        self._held: list[Tensor] = []
+        self._begun = self._finished = False
+
+    @torch.no_grad()
+    def feed(self, samples: Tensor) -> Tensor:
+        """Take the next block.
+
+        Args:
+            samples: (samples,) of any number, 0 included, float32 or float64, the same type in all blocks.
+
+        Returns:
+            (mels, frames): the new frames that no later sample can change, maybe 0; (1, samples) for the raw waveform.
+
+        Raises:
+            AudioError: the block has the wrong shape or type, or the stream is finished.
+        """
+        _check_samples(samples, ("samples",))
+        self._check_open()
+        if self._kept is not None and self._kept.dtype != samples.dtype:
+            raise AudioError(f"a block of {samples.dtype} came after blocks of {self._kept.dtype}.")
+        block = samples[None]
+        kept = block if self._kept is None else torch.cat((self._kept, block), dim=1)
+        self._n_samples += len(samples)
+        if not self._begun and self._n_samples >= self._framing.least:
+            kept = self._framing.pad(kept, self._framing.before, 0)
+            self._position = -self._framing.before
+            self._begun = True
+        self._take(kept)
+        return samples.new_empty(self._frontend.n_bands, 0) if self._frontend.needs_whole_sound else self._give(samples)
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """End the sound.
+
+        Returns:
+            (mels, frames): all frames that were not given yet, maybe 0; (1, samples) for the raw waveform.
+
+        Raises:
+            AudioError: the sound was too short for one frame, or the stream is finished already.
+        """
+        self._check_open()
+        if self._kept is None or not self._begun:
+            raise AudioError(self._framing.too_short(self._n_samples))
+        rest = self._framing.pad(self._kept, 0, self._framing.after(self._n_samples))
+        self._take(rest)
+        self._kept, self._finished = None, True
+        return self._give(rest)
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise AudioError("this stream is finished; begin another one for the next sound.")
+
+    def _take(self, samples: Tensor) -> None:
+        """Make the frames that lie within (1, samples), and keep the samples that later frames need."""
+        if not self._begun:
+            self._kept = samples.clone()
+            return
+        framing, n_samples = self._framing, samples.shape[1]
+        first = self._n_made * framing.hop - framing.before - self._position
+        if first + framing.length <= n_samples:
+            values = self._frontend._frame_values(self._frontend._framed(samples[:, first:]))
+            self._held.append(values)
+            self._n_made += values.shape[1]
+            first += values.shape[1] * framing.hop
+        mirrored = framing.after_max + 1  # samples at the end that a reflection there would read
+        dropped = max(0, min(first, n_samples - mirrored))
+        self._kept = samples[:, dropped:].clone()
+        self._position += dropped
+
+    def _give(self, like: Tensor) -> Tensor:
+        """Hand out the frames that are held, as (mels, frames)."""
+        if not self._held:
+            return like.new_empty(self._frontend.n_bands, 0)
+        values = torch.cat(self._held, dim=1)
+        self._held = []
+        return self._frontend._clip(values)[0].T
+
+
+def create_frontend(config: FrontendConfig) -> Frontend:
+    """Make the front-end for a config.
+
+    Args:
+        config: how the frames are made.
+
+    Returns:
+        The front-end, on the CPU.
+    """
+    match config:
+        case LogMelConfig():
+            return LogMel(config)
+        case MFCCConfig():
+            return MFCC(config)
+        case RawConfig():
+            return RawFrames(config)
+
+
+def _window(config: LogMelConfig) -> Tensor:
+    length, pi = config.window_length, math.pi
+    period = length if config.window == "hann" else length - 1
+    turn = torch.arange(length, dtype=torch.float64) * (2 * pi / period)
+    match config.window:
+        case "hann" | "hann_symmetric":
+            window = 0.5 - 0.5 * turn.cos()
+        case "blackmanharris62":
+            window = 0.44959 - 0.49364 * turn.cos() + 0.05677 * (2 * turn).cos()
+        case "rectangular":
+            window = torch.ones_like(turn)
+    if config.window_sum is not None:
+        window = window * (config.window_sum / window.sum())
+    return window.float()
+
+
+def _dct(n_in: int, n_out: int) -> Tensor:
+    """(n_in, n_out) orthonormal DCT-II: the columns are cosines of unit length."""
+    angle = (torch.arange(n_in, dtype=torch.float64)[:, None] + 0.5) * torch.arange(n_out) * (math.pi / n_in)
+    columns = angle.cos() * math.sqrt(2.0 / n_in)
+    columns[:, 0] = math.sqrt(1.0 / n_in)
+    return columns.float()
+
+
+_SLANEY_HZ_PER_MEL = 200.0 / 3.0  # below 1000 Hz, which is mel 15
+_SLANEY_LOG_STEP = math.log(6.4) / 27.0  # above
+
+
+def _hz_to_mel(hz: Tensor, scale: MelScale) -> Tensor:
+    if scale == "htk":
+        return 1127.0 * (hz / 700.0).log1p()
+    return torch.where(
+        hz < 1000.0, hz / _SLANEY_HZ_PER_MEL, 15.0 + (hz.clamp_min(1000.0) / 1000.0).log() / _SLANEY_LOG_STEP
+    )
+
+
+def _mel_to_hz(mel: Tensor, scale: MelScale) -> Tensor:
+    if scale == "htk":
+        return 700.0 * (mel / 1127.0).expm1()
+    return torch.where(mel < 15.0, mel * _SLANEY_HZ_PER_MEL, 1000.0 * ((mel - 15.0) * _SLANEY_LOG_STEP).exp())
+
+
+def _check(fits: bool, name: str, came: object, wanted: str) -> None:
+    if not fits:
+        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
+
+
+def _check_choice(config: LogMelConfig, name: str, choices: tuple[str | None, ...]) -> None:
+    value = getattr(config, name)
+    _check(any(value == choice for choice in choices), name, value, f"one of {', '.join(map(repr, choices))}")
+
+
+def _check_counts(config: FrontendConfig, *names: str) -> None:
+    for name in names:
+        _check(_is_count(getattr(config, name)), name, getattr(config, name), "a whole number from 1 on")
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_samples(samples: Tensor, axes: tuple[str, ...]) -> None:
+    if samples.ndim != len(axes):
+        wanted = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+        raise AudioError(f"a waveform of shape {tuple(samples.shape)} came; {wanted} is wanted.")
+    if samples.dtype not in (torch.float32, torch.float64):
+        raise AudioError(f"a waveform of {samples.dtype} came; torch.float32 or torch.float64 is wanted.")

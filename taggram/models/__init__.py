@@ -1,0 +1,107 @@
+"""Stage 3 of the path: what the front-end gives -> logits. One published network a file.
+
+Names are "network" for an untrained network and "network.weights" for a trained one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from taggram.errors import ConfigError, did_you_mean, unknown_name
+from taggram.models._registry import WeightsCard, find_builder, read_cards
+
+if TYPE_CHECKING:
+    from taggram.models._contract import TaggingModel, Task
+
+NETWORKS = {  # network: the module that holds it
+    "musicnn": "musicnn",
+    "musicnn_big": "musicnn",
+    "vgg": "vgg",
+}
+
+__all__ = ["NETWORKS", "create_model", "list_models", "load_card"]
+
+
+def list_models(*, trained: bool = True) -> list[str]:
+    """Name the models, without loading torch.
+
+    Args:
+        trained: whether the names are of trained weights ("musicnn.mtt") or of networks ("musicnn").
+
+    Returns:
+        The names, sorted.
+    """
+    return sorted(read_cards()) if trained else sorted(NETWORKS)
+
+
+def load_card(name: str) -> WeightsCard:
+    """Give the facts about a set of trained weights, without loading torch.
+
+    Args:
+        name: "network.weights", such as "musicnn.mtt".
+
+    Returns:
+        The card.
+
+    Raises:
+        UnknownNameError: there are no weights of that name.
+    """
+    cards = read_cards()
+    if name not in cards:
+        raise unknown_name("trained model", name, cards, f"`taggram models` lists all {len(cards)}")
+    return cards[name]
+
+
+def create_model(name: str, *, n_tags: int | None = None, task: Task | None = None, **options: Any) -> TaggingModel:
+    """Build a network, with its weights where the name says so.
+
+    Args:
+        name: "network" for an untrained network, "network.weights" for a trained one. Weights that are not at hand are
+            fetched, and that is said on standard error; see `taggram models get`.
+        n_tags: number of outputs. Left out, a trained model keeps its tags and an untrained one has no head and gives
+            its features; given, a trained model gets a new, untrained head.
+        task: whether several tags may hold or exactly one does, if not as the network's source has it.
+        **options: the network's own, such as `pooling="trained"` for vgg or `frontend=` for other settings.
+
+    Returns:
+        The network in evaluation mode if trained, in training mode if not.
+
+    Raises:
+        UnknownNameError: there is no such network or weights.
+        ConfigError: the network has no such option.
+    """
+    if name in NETWORKS:
+        model = _build(name, n_tags, options)
+        model.task = task or model.task
+        return model
+    if name not in read_cards():
+        known = [*read_cards(), *NETWORKS]
+        raise unknown_name("model", name, known, f"`taggram models` lists all {len(read_cards())}")
+    import torch
+
+    from taggram.models._weights import load_strictly, load_weights
+
+    card = load_card(name)
+    weights = load_weights(card)
+    with torch.device("meta"):  # nothing is initialised only to be overwritten
+        model = _build(card.network, len(card.tag_names), {**card.options, **options})
+    load_strictly(model, weights, card.name)
+    model.name, model.tags, model.task = name, card.tag_names, task or card.task
+    if n_tags is not None:
+        model.reset_head(n_tags)
+    return model.eval()
+
+
+def _build(network: str, n_tags: int | None, options: dict[str, Any]) -> TaggingModel:
+    """Call the builder of a network, with an error that names its options where one is wrong."""
+    builder = find_builder(NETWORKS[network], network)
+    known = [name for name in inspect.signature(builder).parameters if name != "n_tags"]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"{network} has no option {option!r}.{did_you_mean(option, known)} Its options are {', '.join(known)}."
+            )
+    model = builder(n_tags, **options)
+    model.name, model.options = network, options
+    return model

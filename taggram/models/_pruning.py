@@ -1,0 +1,138 @@
+"""What is known of a network's channels before any sound comes in: their bounds, and which maximum may come first.
+
+Bounds. A log-mel lies between 0 and `LOG_MEL_LIMIT`, so interval arithmetic bounds every channel: the positive weights
+of a filter meet the upper ends of its inputs and the negative ones the lower ends, then ReLU and batch norm carry the
+ends on. A channel that cannot leave `NEGLIGIBLE` around one value is taken for that value and never computed. In the
+released networks that is the larger part of the first layers.
+
+Maximum first. These networks take the maximum, over mel bands or over a pooling window, of s * relu(z + b) + t, where z
+is a product with a filter. That rises with s * z, so the maximum can be taken of z, or of -z where s is negative, and
+bias, ReLU and norm come after it, on a fraction of the values. With u = max(sign(s) * z) the result is
+
+    |s| * clamp(u, lower, upper) + shift
+
+where, with b taken times the sign too, shift = t + |s| * b and the clamp cuts at -b: from below for s >= 0, from above
+for s < 0. All but the clamp is linear, and goes into the weights of the next layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from taggram.models._blocks import ConvReluNorm
+
+LOG_MEL_LIMIT = 10.0  # log10(1 + 10000 x) is there at a mel power of 1e6; sound within -1 to 1 stays far below
+NEGLIGIBLE = 1e-4  # how far a pruned channel may be from its constant, at most
+
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The ends of what each channel can be, whatever comes in.
+
+    Attributes:
+        low: (channels,), float64.
+        high: (channels,), float64.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    @property
+    def is_live(self) -> Tensor:
+        """(channels,): whether a channel has to be computed. One that may be NaN has to."""
+        return ~((self.high - self.low) / 2 <= NEGLIGIBLE)
+
+    @property
+    def constants(self) -> Tensor:
+        """(channels,): the value that stands for a pruned channel, 0 for a live one."""
+        return torch.where(self.is_live, 0, (self.low + self.high) / 2)
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """Bias, ReLU and batch norm of each channel, as they are after the maximum; see the top of this file.
+
+    Attributes:
+        sign: (channels,), 1 or -1: what the filters are multiplied by before the maximum.
+        lower: (channels,), where the maximum is cut off from below.
+        upper: (channels,), where it is cut off from above.
+        gain: (channels,), what it is multiplied by then, not negative.
+        shift: (channels,), what is added last.
+    """
+
+    sign: Tensor
+    lower: Tensor
+    upper: Tensor
+    gain: Tensor
+    shift: Tensor
+
+
+def scale_and_shift(norm: Norm) -> tuple[Tensor, Tensor]:
+    """Write a batch norm in evaluation as scale * x + shift, (channels,) each, float64."""
+    weight, bias, mean, variance = (
+        norm.state_dict()[name].double() for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = weight / (variance + norm.eps).sqrt()
+    return scale, bias - scale * mean
+
+
+def input_bounds(norm: Norm) -> Bounds:
+    """Bound a log-mel after the batch norm at the input, which has one channel."""
+    scale, shift = scale_and_shift(norm)
+    ends = torch.stack([shift, LOG_MEL_LIMIT * scale + shift])
+    return Bounds(ends.amin(0), ends.amax(0))
+
+
+def tap_bounds(weight: Tensor, inputs: Bounds) -> tuple[Tensor, Tensor]:
+    """Bound what each tap of a convolution adds.
+
+    Args:
+        weight: (filters, channels, ...), the taps last.
+        inputs: bounds of the channels.
+
+    Returns:
+        Least and most, (filters, ...) each. Summed over the taps that meet no padding, they bound the product.
+    """
+    weight = weight.detach().double().movedim(1, -1)  # (filters, ..., channels)
+    rising, falling = weight.clamp(min=0), weight.clamp(max=0)
+    return rising @ inputs.low + falling @ inputs.high, rising @ inputs.high + falling @ inputs.low
+
+
+def block_bounds(low: Tensor, high: Tensor, block: ConvReluNorm) -> Bounds:
+    """Carry the bounds of the products of a block, (channels,) each, through its bias, ReLU and batch norm."""
+    scale, shift = scale_and_shift(block.bn)
+    ends = (torch.stack([low, high]) + bias_of(block)).relu() * scale + shift
+    return Bounds(ends.amin(0), ends.amax(0))
+
+
+def rectifier(block: ConvReluNorm) -> Rectifier:
+    """Prepare bias, ReLU and batch norm of a block to come after the maximum, for all channels, float64."""
+    scale, shift = scale_and_shift(block.bn)
+    sign = torch.where(scale < 0, -1.0, 1.0).double()
+    bias, gain = sign * bias_of(block), scale.abs()
+    infinity = torch.full_like(scale, torch.inf)
+    return Rectifier(
+        sign=sign,
+        lower=torch.where(sign > 0, -bias, -infinity),
+        upper=torch.where(sign > 0, infinity, -bias),
+        gain=gain,
+        shift=shift + gain * bias,
+    )
+
+
+def bias_of(block: ConvReluNorm) -> Tensor:
+    """Give the bias of a block's convolution, (channels,), float64."""
+    return cast(Tensor, block.conv.bias).detach().double()
+
+
+def within_limit(frames: Tensor) -> bool:
+    """Tell whether a log-mel lies where the bounds hold. A float file 100 times too loud does not; neither does NaN."""
+    low, high = frames.aminmax()
+    return bool((low >= 0) & (high <= LOG_MEL_LIMIT))

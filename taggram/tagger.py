@@ -1,0 +1,462 @@
+"""Stage 4, the whole path: sound -> Taggram (patches x tags) and the best tags.
+
+The front-end runs over the whole track, block by block, and its frames are cut into patches, so a day-long recording
+needs the memory of a short one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike, fsdecode
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taggram._workers import Task, Workers
+from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
+from taggram.errors import ConfigError, check_above_zero
+from taggram.results import Embedding, Failure, Taggram
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from taggram.models._contract import TaggingModel
+
+DEFAULT_MODEL = "musicnn.mtt"
+BATCH_SIZE = 16  # patches that the network sees at once
+BLOCK_S = 4.0  # sound that the front-end sees at once
+ROUNDING = 1e-9  # of seconds times a rate, so that 2.992 s are 187 frames and not 186
+
+Progress = Callable[[float], None]
+"""Is told the seconds of sound that are done."""
+
+
+class Tagger:
+    """A model that is ready to tag sound. It keeps to the weights and settings that it was made with.
+
+    Can be used in a `with` statement, which ends the worker processes that `tag_many` and `embed_many` started.
+
+    Args:
+        model: "network.weights", or a `TaggingModel` with tags.
+        device: "auto" (a CUDA device if there is one), or any device that torch knows, such as "cpu".
+        hop_s: step between patches in seconds; None is the length of a patch.
+        hop_frames: the same in frames of the front-end.
+        patch_s: length of a patch in seconds; None is what the network was made for.
+        patch_frames: the same in frames of the front-end.
+        max_duration_s: longest sound that is taken, in seconds.
+        batch_size: patches that the network sees at once; it changes memory and speed, not results.
+        block_s: sound that the front-end sees at once, in seconds; likewise.
+        frontend: settings of the front-end to be changed, such as `{"padding": "zeros", "float16": True}`.
+        options: the network's own options, such as `{"pooling": "trained"}`.
+
+    Raises:
+        ConfigError: an option makes no sense, such as a hop of 0.
+        UnknownNameError: there is no such model.
+        WeightsError: the weights are not at hand and cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        model: str | TaggingModel = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        hop_s: float | None = None,
+        hop_frames: int | None = None,
+        patch_s: float | None = None,
+        patch_frames: int | None = None,
+        max_duration_s: float = MAX_DURATION_S,
+        batch_size: int = BATCH_SIZE,
+        block_s: float = BLOCK_S,
+        frontend: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_above_zero(hop_s=hop_s, hop_frames=hop_frames, max_duration_s=max_duration_s)
+        check_above_zero(patch_s=patch_s, patch_frames=patch_frames, batch_size=batch_size, block_s=block_s)
+        self._settings = settings_for_workers({
+            "model": model, "device": device, "hop_s": hop_s, "hop_frames": hop_frames, "patch_s": patch_s,
+            "patch_frames": patch_frames, "max_duration_s": max_duration_s, "batch_size": batch_size,
+            "block_s": block_s, "frontend": dict(frontend or {}), "options": dict(options or {}),
+        })  # fmt: skip
+        import torch
+
+        from taggram.models import create_model
+        from taggram.models._inference import build_inference
+
+        if isinstance(model, str):
+            self.model = create_model(model, **(options or {}))
+            self.model.change_frontend(**(frontend or {}))
+        elif frontend or options:
+            raise ConfigError("frontend and options are for a model given by name; change the model that is given.")
+        else:
+            self.model = model
+        self.name = self.model.name or type(self.model).__name__
+        self.tags = self._find_tags()
+        self.device = find_device(device)
+        self.model.to(self.device)
+        self.max_duration_s = max_duration_s
+        self.batch_size = batch_size
+        network_frames = self.model.frontend.n_frames
+        self.patch_frames = self.model.check_patch_frames(self._frames(patch_s, patch_frames, network_frames, "patch"))
+        self.hop_frames = self._frames(hop_s, hop_frames, self.patch_frames, "hop")
+        self._block_samples = max(1, round(block_s * self.model.frontend.sample_rate))
+        self._torch = torch
+        self._form = build_inference(self.model, self.patch_frames, self.hop_frames)
+        self._workers: dict[int | None, Workers] = {}
+
+    @property
+    def patch_s(self) -> float:
+        """Length of a patch in seconds."""
+        return self._seconds(self.patch_frames)
+
+    @property
+    def hop_s(self) -> float:
+        """Step between patches in seconds."""
+        return self._seconds(self.hop_frames)
+
+    def tag(self, source: Source, *, progress: Progress | None = None) -> Taggram:
+        """Tag one sound.
+
+        Args:
+            source: a path, bytes, a file opened in binary mode, or (samples, sample_rate).
+            progress: is told the seconds of sound that are done.
+
+        Returns:
+            The scores of all patches.
+
+        Raises:
+            AudioError: the sound cannot be read or used.
+            ConfigError: the network has no head.
+        """
+        if not self.tags:
+            raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
+        with self._torch.inference_mode(), self._open(source) as sound:
+            scores, padded = self._run(sound, self._form.scores, progress)
+            return Taggram(
+                path=sound.name,
+                model=self.name,
+                duration_s=sound.duration_s,
+                patch_s=self.patch_s,
+                hop_s=self.hop_s,
+                padded=padded,
+                tags=self.tags,
+                times_s=self._times_s(len(scores)),
+                scores=scores,
+                **self._notes(sound, padded),
+            )
+
+    def embed(
+        self, source: Source, *, layer: str | None = None, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Compute a named layer of one sound.
+
+        Args:
+            source: as for `tag`.
+            layer: a name out of `model.layers()`; None is the last, which feeds the head.
+            progress: is told the seconds of sound that are done.
+
+        Returns:
+            (rows, features) float32, a row a patch; a layer that keeps time has several rows a patch, and may have more
+            axes. The mean over the rows is the embedding of the clip.
+
+        Raises:
+            AudioError: the sound cannot be read or used.
+            UnknownNameError: the network has no such layer.
+        """
+        return self.embed_whole(source, layer=layer, progress=progress).features
+
+    def embed_whole(self, source: Source, *, layer: str | None = None, progress: Progress | None = None) -> Embedding:
+        """Compute a named layer of one sound, with the time of each row.
+
+        Args:
+            source: as for `tag`.
+            layer: as for `embed`.
+            progress: is told the seconds of sound that are done.
+
+        Returns:
+            The layer, its times and the notes about the sound.
+
+        Raises:
+            AudioError: the sound cannot be read or used.
+            UnknownNameError: the network has no such layer.
+        """
+        name = self.model.check_layer(layer) if layer is not None else self.model.layers()[-1]
+
+        def run_layer(frames: Tensor, starts: list[int], n_frames: int) -> Tensor:
+            return self._form.layer(name, frames, starts, n_frames)
+
+        with self._torch.inference_mode(), self._open(source) as sound:
+            by_patch, padded = self._run(sound, run_layer, progress)
+            times_s = self._times_s(len(by_patch))
+            if by_patch.ndim > 2:  # (patches, time, ...) to (rows, ...), evenly spaced over the patch
+                n_rows = by_patch.shape[1]
+                times_s = (times_s[:, None] + self.patch_s / n_rows * np.arange(n_rows)).reshape(-1)
+                by_patch = by_patch.reshape(-1, *by_patch.shape[2:])
+            return Embedding(
+                path=sound.name,
+                model=self.name,
+                layer=name,
+                times_s=times_s,
+                features=by_patch,
+                **self._notes(sound, padded),
+            )
+
+    def tag_many(
+        self, paths: Iterable[str | PathLike[str]], *, n_workers: int | None = None
+    ) -> Iterator[Taggram | Failure]:
+        """Tag many files at once, in worker processes.
+
+        Args:
+            paths: the files.
+            n_workers: processes; None is one a core. Models that cannot be built there again by their name, such as
+                those with a new head, run in this process.
+
+        Returns:
+            An iterator that gives a Taggram a file, in order, or a Failure for a file that failed.
+        """
+        return self._many((Task(fsdecode(path)) for path in paths), n_workers)
+
+    def embed_many(
+        self, paths: Iterable[str | PathLike[str]], *, layer: str | None = None, n_workers: int | None = None
+    ) -> Iterator[Embedding | Failure]:
+        """Compute a named layer of many files at once, in worker processes.
+
+        Args:
+            paths: the files.
+            layer: as for `embed`.
+            n_workers: as for `tag_many`.
+
+        Returns:
+            An iterator that gives an Embedding a file, in order, or a Failure for a file that failed.
+
+        Raises:
+            UnknownNameError: the network has no such layer.
+        """
+        name = self.model.check_layer(layer) if layer is not None else self.model.layers()[-1]
+
+        return self._many((Task(fsdecode(path), embed=True, layer=name) for path in paths), n_workers)
+
+    def close(self) -> None:
+        """End the worker processes, if there are any."""
+        for workers in self._workers.values():
+            workers.close()
+        self._workers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- the path of one sound -----------------------------------------------------------------------------------------
+
+    def _open(self, source: Source) -> SoundStream:
+        return SoundStream(source, sample_rate=self.model.frontend.sample_rate, max_duration_s=self.max_duration_s)
+
+    def _run(
+        self, sound: SoundStream, compute: Callable[[Tensor, list[int], int], Tensor], progress: Progress | None
+    ) -> tuple[NDArray[np.float32], bool]:
+        """Run a form over all patches of a sound; give (patches, ...) and whether the sound was repeated."""
+        results = []
+        padded = False
+        for frames, starts, repeated in self._stretches(sound, progress):
+            results.append(compute(frames, starts, self.patch_frames).cpu().numpy())
+            padded = repeated
+        return np.concatenate(results), padded
+
+    def _stretches(self, sound: SoundStream, progress: Progress | None) -> Iterator[tuple[Tensor, list[int], bool]]:
+        """Cut the spectrogram of a sound into stretches with a batch of patches each.
+
+        Args:
+            sound: the opened sound.
+            progress: is told the seconds that are done.
+
+        Yields:
+            (mels, frames), the starts of the patches in it, and whether the sound was repeated to fill a patch.
+        """
+        torch, n_frames, hop = self._torch, self.patch_frames, self.hop_frames
+        held: list[Tensor] = []  # rows of frames from the start of the next patch on
+        n_held, n_skip, padded = 0, 0, False
+        for rows, padded, at_end in self._rows(sound, progress):
+            skipped = min(n_skip, len(rows))  # a hop longer than the patch leaves frames out
+            n_skip -= skipped
+            held.append(rows[skipped:])
+            n_held += len(rows) - skipped
+            n_whole = (n_held - n_frames) // hop + 1 if n_held >= n_frames else 0
+            if n_whole == 0 or (n_whole < self.batch_size and not at_end):
+                continue
+            stretch = torch.cat(held)
+            for first in range(0, n_whole, self.batch_size):
+                n_patches = min(self.batch_size, n_whole - first)
+                part = stretch[first * hop : (first + n_patches - 1) * hop + n_frames]
+                yield part.t(), [hop * index for index in range(n_patches)], padded
+            n_skip += max(0, n_whole * hop - n_held)
+            held = [stretch[n_whole * hop :].clone()]
+            n_held = len(held[0])
+
+    def _rows(self, sound: SoundStream, progress: Progress | None) -> Iterator[tuple[Tensor, bool, bool]]:
+        """Run the front-end over a sound, block by block; a short sound is repeated until it fills a patch.
+
+        Args:
+            sound: the opened sound.
+            progress: is told the seconds that are done.
+
+        Yields:
+            (frames, mels), whether the sound was repeated, and whether this is the end.
+        """
+        stream = self.model.frontend.stream()
+        n_least = self.model.frontend.n_samples_for(self.patch_frames)
+        n_samples = 0
+        padded = False
+        for block in _regrouped(sound, max(self._block_samples, n_least)):
+            n_samples += len(block)
+            if n_samples < n_least:  # then this is the only block
+                block = np.resize(block, n_least)
+                padded = True
+            for start in range(0, len(block), self._block_samples):
+                samples = self._torch.from_numpy(block[start : start + self._block_samples]).to(self.device)
+                yield stream.feed(samples).t(), padded, False
+            if progress:
+                progress(sound.duration_s)
+        yield stream.finish().t(), padded, True
+
+    def _notes(self, sound: SoundStream, padded: bool) -> dict[str, Any]:
+        """Collect what is to be said about a sound, from its decoding and from its patches."""
+        own = []
+        if padded:
+            own.append(f"shorter than a patch of {self.patch_s:.3f} s, repeated to fill one")
+        if self.hop_frames > self.patch_frames:
+            own.append(f"only {self.patch_s:.3f} s of every {self.hop_s:.3f} s were looked at")
+        return {"notes": (*sound.notes, *own), "unusual": (*sound.unusual, *own)}
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def _find_tags(self) -> tuple[str, ...]:
+        """Name the outputs: by the model's tags, else by number; a network without a head has none."""
+        n_tags = self.model.n_tags or 0
+        tags = self.model.tags or tuple(f"tag{index}" for index in range(n_tags))
+        if len(tags) != n_tags:
+            raise ConfigError(f"{self.name} has {n_tags} outputs and {len(tags)} tags; they must be as many.")
+        return tags
+
+    def _seconds(self, n_frames: int) -> float:
+        frontend = self.model.frontend
+        return n_frames * frontend.hop_length / frontend.sample_rate
+
+    def _frames(self, seconds: float | None, n_frames: int | None, default: int, what: str) -> int:
+        """Turn a length in seconds or in frames into frames: the largest whole number not longer than that."""
+        if seconds is not None and n_frames is not None:
+            raise ConfigError(f"{what}_s={seconds} and {what}_frames={n_frames} are both given; give one.")
+        if n_frames is not None:
+            return n_frames
+        if seconds is None:
+            return default
+        frontend = self.model.frontend
+        whole = math.floor(seconds * frontend.sample_rate / frontend.hop_length + ROUNDING)
+        if whole < 1:
+            raise ConfigError(f"a {what} of {seconds} s is less than one frame, {self._seconds(1)} s.")
+        return whole
+
+    def _times_s(self, n_patches: int) -> NDArray[np.float64]:
+        """Starts of patches in seconds: whole samples, divided once."""
+        frontend = self.model.frontend
+        return np.arange(n_patches) * self.hop_frames * frontend.hop_length / frontend.sample_rate
+
+    def _many(self, tasks: Iterable[Task], n_workers: int | None) -> Iterator[Any]:
+        """Do tasks in worker processes where this tagger can be built there again, and in this one where not."""
+        if self._settings is None:
+            for task in tasks:
+                try:
+                    yield self.embed_whole(task.path, layer=task.layer) if task.embed else self.tag(task.path)
+                except Exception as error:  # as in a worker: one file must not cost the next one
+                    yield Failure.of(task.path, error)
+            return
+        if n_workers is None and self.device.type != "cpu":
+            n_workers = 1  # more would each need a context on the device, and none of them would be quicker
+        if n_workers not in self._workers:
+            self._workers[n_workers] = Workers(self._settings, n_workers)
+        yield from self._workers[n_workers].run(tasks)
+
+
+def tag(source: Source, *, model: str = DEFAULT_MODEL, **settings: Any) -> Taggram:
+    """Tag one sound; for more than one, make a `Tagger` and keep it.
+
+    Args:
+        source: a path, bytes, a file opened in binary mode, or (samples, sample_rate).
+        model: "network.weights".
+        **settings: those of `Tagger`.
+
+    Returns:
+        The scores of all patches.
+
+    Raises:
+        AudioError: the sound cannot be read or used.
+    """
+    return Tagger(model, **settings).tag(source)
+
+
+def settings_for_workers(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Say with which settings a worker process can build the same tagger.
+
+    Args:
+        settings: those of `Tagger`.
+
+    Returns:
+        The same, or None where a worker would build another network: one with an untrained part, or with settings that
+        are no plain values.
+    """
+    from taggram.models import list_models
+
+    if settings["model"] not in list_models() or "n_tags" in settings["options"]:
+        return None
+    try:
+        json.dumps(settings)
+    except TypeError:
+        return None
+    return settings
+
+
+def find_device(name: str) -> torch.device:
+    """Find the device to compute on.
+
+    Args:
+        name: "auto" (a CUDA device if there is one), or any device that torch knows.
+
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: torch has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    with contextlib.suppress(RuntimeError, AssertionError):
+        device = torch.zeros(1, device=name).device
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # its 10 bits are too few for the scores of the original
+        if device.type != "meta":
+            return device
+    raise ConfigError(f"there is no device {name!r} here; try auto or cpu.")
+
+
+def _regrouped(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
+    """Regroup blocks into blocks of exactly `n_samples`, the last one shorter."""
+    held: list[Samples] = []
+    n_held = 0
+    for block in blocks:
+        held.append(block)
+        n_held += len(block)
+        if n_held >= n_samples:
+            whole = np.concatenate(held)
+            for start in range(0, n_held - n_samples + 1, n_samples):
+                yield whole[start : start + n_samples]
+            held = [whole[n_held - n_held % n_samples :]]
+            n_held = len(held[0])
+    if n_held:
+        yield np.concatenate(held)

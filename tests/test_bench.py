@@ -1,0 +1,154 @@
+"""The command `bench`: what it prints, how its rounds and its clock count, and how it tells of what is missing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+
+import pytest
+import soundfile
+from _at_hand import needs_weights
+from _sounds import RATE, noise
+
+from taggram.apps import bench
+from taggram.apps.bench import STEPS, Peer, Spread, StepClock, StepTagger, print_bench, ratios, run_rounds
+from taggram.errors import AudioError, ConfigError, TaggramError
+
+MODEL = "musicnn.mtt"
+STANDS_FOR_PEER = f"""#!{sys.executable}
+import json, sys
+print(json.dumps({{"ready": True}}), flush=True)
+for line in sys.stdin:
+    path = json.loads(line)
+    answer = {{"error": "EOFError"}} if "bad" in path else {{"user": 2.0, "kept": 0.5}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture
+def sound(tmp_path):
+    """A short file."""
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, noise(4.0, n_channels=2), RATE)
+    return str(path)
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """A program that answers as the original musicnn does, with made-up times."""
+    if sys.platform == "win32":
+        pytest.skip("a script cannot stand in for a program here")
+    path = tmp_path / "python"
+    path.write_text(STANDS_FOR_PEER)
+    path.chmod(0o755)
+    return path
+
+
+# -- rounds and clock ----------------------------------------------------------------------------------------------
+
+
+def test_sources_take_turns_and_the_first_round_is_not_counted():
+    count = itertools.count()
+    rounds = run_rounds([lambda: {"a": next(count)}, lambda: {"b": next(count), "c": next(count)}], 2)
+    assert rounds == {"a": [3, 6], "b": [4, 7], "c": [5, 8]}
+
+
+def test_ratios_are_taken_within_a_round():
+    assert ratios({"peer": [10, 80, 30], "ours": [1, 4, 2]}, "peer", "ours") == Spread(15, 10, 20)
+
+
+def test_spread_is_written_as_median_least_and_most():
+    assert f"{Spread.of([3.0, 1.04, 2.0, 9.96]):.1f}" == "2.5 (1.0 .. 10.0)"
+
+
+def test_a_step_is_counted_without_the_steps_within_it(monkeypatch):
+    seconds = iter([0, 1, 3, 7, 10, 15])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(seconds))
+    clock = StepClock()
+    with clock.step("outer"):
+        assert list(clock.each("inner", iter("x"))) == ["x"]
+    assert clock.seconds == {"outer": (1 - 0) + (7 - 3) + (15 - 10), "inner": (3 - 1) + (10 - 7)}
+
+
+# -- the path ------------------------------------------------------------------------------------------------------
+
+
+@needs_weights(MODEL)
+def test_measuring_the_steps_tags_as_always(sound):
+    with StepTagger(MODEL) as tagger:
+        assert set(tagger.steps(sound)) == set(STEPS)
+        assert (tagger.tag(sound).scores == bench.Tagger(MODEL, device="cpu").tag(sound).scores).all()
+
+
+@pytest.mark.slow
+@needs_weights(MODEL)
+def test_work_of_the_network_grows_with_the_patches(sound, tmp_path):
+    longer = tmp_path / "longer.wav"
+    soundfile.write(longer, noise(10.0), RATE)
+    with StepTagger(MODEL) as tagger:
+        one_patch = tagger.network_gflop(sound)
+        assert one_patch > 0.1
+        assert tagger.network_gflop(str(longer)) == pytest.approx(3 * one_patch)
+
+
+@pytest.mark.slow
+@needs_weights(MODEL)
+def test_bench_prints_every_step_and_the_peer(sound, peer, capsys):
+    print_bench([sound], model=MODEL, n_rounds=1, peer=peer)
+    out, err = capsys.readouterr()
+    for step in (*STEPS, bench.WHOLE, "whole path, .* workers", bench.PEER_USER, bench.PEER_KEPT):
+        assert re.search(rf"^{step} +\d+\.\d +\(\d", out, re.MULTILINE), step
+    for line in (r"1 files, 4\.0 s of sound, 1 rounds", r"\d+ cores of .*torch", r"GFLOP/s", r"% of that"):
+        assert re.search(line, out), line
+    for name in (bench.PEER_USER, bench.PEER_KEPT):
+        assert re.search(rf"ours to {name}: \d+\.\d .* times as fast", out)
+    assert err == ""
+
+
+@pytest.mark.slow
+@needs_weights(MODEL)
+def test_bench_is_a_command(run_taggram, sound):
+    done = run_taggram("bench", sound, "--rounds", "1", "--model", MODEL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "whole path, one thread" in done.stdout
+
+
+def test_made_up_clips_are_mp3_of_30_s_and_differ(tmp_path):
+    first, second = bench.write_clips(bench.made_up_song(), tmp_path, 2)
+    assert soundfile.info(first).format == "MP3"
+    assert bench.length_s(first) == pytest.approx(30.0, abs=0.1)
+    assert (soundfile.read(first, 44_100)[0] != soundfile.read(second, 44_100)[0]).any()
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def test_a_bad_file_is_told_at_once(tmp_path):
+    bad = tmp_path / "bad.mp3"
+    bad.write_bytes(b"no sound at all" * 100)
+    with pytest.raises(AudioError, match=r"bad\.mp3: "):
+        print_bench([str(bad)], model=MODEL, n_rounds=1, peer=None)
+
+
+def test_a_peer_that_is_not_there_gives_the_recipe_and_exit_code_1(run_taggram, sound, tmp_path):
+    done = run_taggram("bench", sound, "--peer", tmp_path / "nowhere", "--rounds", "1")
+    assert done.returncode == 1
+    assert "nowhere: No such file" in done.stderr
+    assert "pip install --no-deps musicnn==0.1.0" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_python_without_musicnn_gives_the_recipe():
+    with pytest.raises(TaggramError, match=r"(?s)No module named 'musicnn'.*pip install --no-deps musicnn"):
+        Peer(sys.executable, MODEL)
+
+
+def test_a_file_that_the_peer_cannot_tag_is_told(peer):
+    with Peer(peer, MODEL) as original, pytest.raises(TaggramError, match=r"bad\.mp3: .*cannot tag it: EOFError"):
+        original.measure(["good.mp3", "bad.mp3"])
+
+
+def test_a_model_that_the_peer_has_not_is_told(peer):
+    with pytest.raises(ConfigError, match="no weights for musicnn_big"):
+        Peer(peer, "musicnn_big.msd")

@@ -1,0 +1,158 @@
+"""The floors hold: a file imports from floors below its own and from the `_` files of its folder.
+
+Heavy packages stay on their floor, and what needs none of them loads none.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import taggram
+
+PACKAGE = Path(taggram.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
+
+FLOORS = {  # module or folder: its floor; see docs/architecture.md
+    "errors": 0, "vocabulary": 0, "_files": 0,
+    "audio": 1,
+    "frontends": 2,
+    "models": 3, "datasets": 3,
+    "results": 4, "picture": 4, "_workers": 4, "tagger": 4,
+    "learning": 5, "studies": 5,
+    "apps": 6,
+}  # fmt: skip
+ROOF = {"__init__", "__main__"}  # may name anything; __init__ only on first use
+HOMES = {  # heavy package: the only places that may import it
+    "torch": {"frontends", "models", "tagger", "_workers", "apps/bench", "apps/doctor"},
+    "av": {"audio", "apps/doctor"},
+    "soundfile": {"audio", "apps/bench", "apps/doctor"},
+    "soxr": {"audio"},
+    "safetensors": {"models"},
+    "matplotlib": {"picture", "results"},
+    "typer": {"apps/cli"},
+    "rich": {"apps"},
+}
+EXTRAS = ("av",)
+
+
+def module_of(name):
+    return name.removesuffix(".py").removesuffix("/__init__")
+
+
+def imports(path, *, at_top=False):
+    """Full names of what a file imports; `at_top` leaves out functions and what is for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if not at_top else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(path):
+    """Modules of taggram that a file imports, as "models/_weights"."""
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "taggram" or len(parts) < 2:
+            continue
+        room = PACKAGE.joinpath(*parts[1:])
+        yield "/".join(parts[1:] if room.with_suffix(".py").exists() or room.is_dir() else parts[1:-1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_has_a_floor(name):
+    first = module_of(name).split("/")[0]
+    assert first in FLOORS or first in ROOF
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "__" not in name])
+def test_file_imports_from_below(name):
+    module = module_of(name)
+    own_room, floor = module.split("/")[0], FLOORS[module.split("/")[0]]
+    wrong = []
+    for other in filter(None, rooms(PACKAGE / name)):
+        room = other.split("/")[0]
+        beside = room == own_room and "/" in module and floor < 5
+        plumbing = {module.split("/")[-1][0], other.split("/")[-1][0]} & {"_"}  # a `_` file may know its network
+        if FLOORS[room] > floor or (beside and not plumbing):
+            wrong.append(other)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_heavy_package_stays_on_its_floor(package):
+    users = {
+        module_of(name) for name, path in zip(NAMES, FILES) if any(i.split(".")[0] == package for i in imports(path))
+    }
+    assert {user for user in users if not {user, user.split("/")[0]} & HOMES[package]} == set()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_extra_is_imported_only_where_it_is_used(extra):
+    at_top = [
+        name for name, path in zip(NAMES, FILES) if extra in {i.split(".")[0] for i in imports(path, at_top=True)}
+    ]
+    assert at_top == []
+
+
+def modules_after(code):
+    """Run some code in a fresh process and give the packages that it loaded."""
+    code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "matplotlib", "scipy", "av", "soundfile", "soxr", "safetensors", "sklearn"}
+
+
+def test_importing_taggram_loads_nothing_heavy():
+    assert modules_after("import taggram") & (HEAVY | {"numpy", "typer", "rich"}) == set()
+
+
+def test_importing_taggram_is_silent():
+    done = subprocess.run([sys.executable, "-c", "import taggram"], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize("command", ["", "tag", "embed", "models", "bench", "doctor"])
+def test_help_loads_nothing_heavy(command):
+    code = (
+        f"import contextlib, sys; sys.argv = ['taggram', *{command.split()!r}, '--help']\n"
+        "from taggram.apps.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()"
+    )
+    assert modules_after(code) & (HEAVY | {"numpy"}) == set()
+
+
+def test_listing_models_loads_no_torch():
+    assert "torch" not in modules_after("import taggram; taggram.list_models()")
+
+
+def test_starting_workers_loads_no_torch():
+    assert "torch" not in modules_after("import taggram._workers")
+
+
+@pytest.mark.parametrize("name", taggram.__all__)
+def test_public_name_is_there(name):
+    assert getattr(taggram, name)
+
+
+def test_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'tagg'"):
+        taggram.tagg  # noqa: B018
+
+
+def test_every_module_imports_without_extras():
+    modules = ["taggram." + module_of(name).replace("/", ".") for name in NAMES if "__" not in name]
+    code = (
+        f"import importlib, sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"
+        f"for module in {modules!r}: importlib.import_module(module)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
