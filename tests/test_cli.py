@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -493,6 +494,25 @@ def test_run_that_is_ended_leaves_no_trace(cut_short, tmp_path, number, ready):
     assert (process.returncode, stdout, stderr) == (128 + number, b"", b"")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("tags.json", "old")]
     assert wait_until(lambda: session_of(process.pid) == [], 10)
+
+
+LOSES_WHAT_IS_RAISED = """
+import os, signal, weakref
+class Thing: pass
+thing = Thing()
+seen = weakref.ref(thing, lambda _: signal.raise_signal(signal.{signal}))
+del thing
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_request_to_end_is_not_lost_in_an_import(tmp_path, number):
+    (tmp_path / "loses.py").write_text(LOSES_WHAT_IS_RAISED.format(signal=number.name))
+    script = (
+        "import time; from taggram.apps import cli; cli.app = lambda: (__import__('loses'), time.sleep(60)); cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, b"")
 
 
 def test_workers_of_a_run_that_was_killed_end_by_themselves(weights, many, started):

@@ -7,11 +7,13 @@ quick.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +26,13 @@ from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_ab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from taggram._workers import Task, Workers
     from taggram.results import Embedding, Failure, Taggram
 
 DEFAULT_TOP = 3
+AGAIN_S = 0.05  # a request to end that comes during an import is taken up so much later
 
 app = typer.Typer(
     name="taggram",
@@ -311,11 +315,33 @@ def _make_folder(folder: Path) -> None:
 
 
 def _end_cleanly_when_told() -> None:
-    """Let a request to end remove what is half-written and end the workers, as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGHUP"):
+    """Let a request to end remove what is half-written and end the workers."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         # nohup has it ignored, and so it stays
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+            signal.signal(getattr(signal, name), _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End this process by an exception, which is not thrown into an import: callbacks in there would swallow it."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            again = threading.Timer(AGAIN_S, _tell_main_thread, [number])
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
+def _tell_main_thread(number: int) -> None:
+    """Send a signal to the main thread, also where it sleeps."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, number)  # type: ignore[arg-type]  # it runs, so it has one
+    else:
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def _prepare_streams() -> None:
