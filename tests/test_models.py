@@ -10,15 +10,15 @@ from _at_hand import each_model
 
 import taggram
 from taggram.errors import AudioError, ConfigError, UnknownNameError
-from taggram.models import NETWORKS, load_card
+from taggram.models import load_card
 from taggram.models._blocks import he_truncated_normal_
-from taggram.models._registry import _BUILDERS, find_builder, register_model
+from taggram.models._registry import find_network, register_model
 from taggram.models.musicnn import library_hop_frames, library_patch_frames
 
 LEAST_SAMPLES = 47_616  # 187 frames of 256 samples, the first centred on sample 0
 N_PARAMETERS = {"musicnn": 787_159, "musicnn_big": 7_980_235, "vgg": 605_748}
 
-each_network = pytest.mark.parametrize("network", sorted(NETWORKS))
+each_network = pytest.mark.parametrize("network", sorted(N_PARAMETERS))
 
 
 def create(network, **options):
@@ -74,7 +74,7 @@ def test_silence_gives_finite_logits(network):
 def test_clip_alone_equals_the_clip_in_a_batch(network):
     model = create(network)
     with torch.inference_mode():
-        torch.testing.assert_close(model(sound())[1:], model(sound()[1:]), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(sound())[1:], model(sound()[1:]), rtol=1e-5, atol=1e-5)
 
 
 @each_network
@@ -167,9 +167,9 @@ def test_unknown_pooling_is_refused():
 
 
 def test_name_cannot_be_registered_twice():
-    find_builder("vgg", "vgg")
+    facts = find_network("vgg", "vgg")
     with pytest.raises(ValueError, match="'vgg'"):
-        register_model(_BUILDERS["vgg"])
+        register_model(paper=facts.paper, n_tags=facts.n_tags)(facts.build)
 
 
 @each_model()

@@ -9,15 +9,58 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from taggram.errors import ConfigError, did_you_mean, unknown_name
-from taggram.models._registry import WeightsCard, find_builder, read_cards
+from taggram.models._registry import WeightsCard, find_network, read_cards
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
 
 NETWORKS = {  # network: the module that holds it
+    "artist_basic": "artist",
+    "artist_siamese": "artist",
+    "at_scale_spectrogram": "at_scale",
+    "at_scale_waveform": "at_scale",
+    "bag_network": "bag_of_features",
+    "ballroom_black_box": "ballroom",
+    "ballroom_frequency": "ballroom",
+    "ballroom_time": "ballroom",
+    "ballroom_time_frequency": "ballroom",
+    "dieleman": "timbre_mtt",
+    "emarkou": "emarkou",
+    "few_data_vgg": "few_data",
+    "instrument_han": "instrument",
+    "instrument_multi_layer": "instrument",
+    "instrument_single_layer": "instrument",
+    "local_mel": "multilevel",
+    "multilevel_mel": "multilevel",
+    "multiscale": "multiscale",
     "musicnn": "musicnn",
     "musicnn_big": "musicnn",
+    "o_p_net": "o_p_net",
+    "phoneme_mlp": "phoneme",
+    "phoneme_small_rectangular": "phoneme",
+    "phoneme_timbre": "phoneme",
+    "prototypical_embedding": "few_data",
+    "random_7x86": "random_cnn",
+    "random_7x96": "random_cnn",
+    "random_frame_level": "random_cnn",
+    "random_frame_level_many": "random_cnn",
+    "random_sample_level": "random_cnn",
+    "random_temporal": "random_cnn",
+    "random_timbral": "random_cnn",
+    "random_timbral_temporal": "random_cnn",
+    "random_vgg": "random_cnn",
+    "rese": "rese",
+    "samplecnn": "samplecnn",
+    "samplecnn_frame": "samplecnn",
+    "samplecnn_mel": "samplecnn",
+    "sb_cnn": "few_data",
+    "small_rectangular": "timbre_mtt",
+    "syllable_onset": "syllable_onset",
+    "syllable_onset_schluter": "syllable_onset",
+    "timbre": "few_data",
+    "timbre_mtt": "timbre_mtt",
     "vgg": "vgg",
+    "vggish": "vggish",
 }
 
 __all__ = ["NETWORKS", "create_model", "list_models", "load_card"]
@@ -69,10 +112,12 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
 
     Raises:
         UnknownNameError: there is no such network or weights.
-        ConfigError: the network has no such option.
+        ConfigError: the network has no such option, or has no head and is given a task.
     """
     if name in NETWORKS:
         model = _build(name, n_tags, options)
+        if task is not None and n_tags is None:
+            raise ConfigError(f"task={task!r} is for a network with a head; give n_tags too.")
         model.task = task or model.task
         return model
     if name not in read_cards():
@@ -95,13 +140,12 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
 
 def _build(network: str, n_tags: int | None, options: dict[str, Any]) -> TaggingModel:
     """Call the builder of a network, with an error that names its options where one is wrong."""
-    builder = find_builder(NETWORKS[network], network)
+    builder = find_network(NETWORKS[network], network).build
     known = [name for name in inspect.signature(builder).parameters if name != "n_tags"]
     for option in options:
         if option not in known:
-            raise ConfigError(
-                f"{network} has no option {option!r}.{did_you_mean(option, known)} Its options are {', '.join(known)}."
-            )
+            options_are = f"Its options are {', '.join(known)}" if known else "It has none"
+            raise ConfigError(f"{network} has no option {option!r}.{did_you_mean(option, known)} {options_are}.")
     model = builder(n_tags, **options)
     model.name, model.options = network, options
     return model

@@ -16,8 +16,9 @@ from taggram.frontends import FrontendConfig, create_frontend
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
 
-Task = Literal["several", "one"]
-"""Whether several tags may hold at once (scores by sigmoid) or exactly one does (scores by softmax)."""
+Task = Literal["several", "one", "embedding", "features"]
+"""What comes out: logits of tags of which several may hold at once (scores by sigmoid) or exactly one does (scores by
+softmax); an embedding that was trained as such; or features of a network that is not trained at all."""
 
 
 class TaggingModel(nn.Module, abc.ABC):
@@ -26,13 +27,15 @@ class TaggingModel(nn.Module, abc.ABC):
     A network writes only `forward_layers`; everything else is here.
 
     Args:
-        frontend: settings of the front-end; its `n_frames` is the patch that the network looks at.
+        frontend: settings of the front-end; its `n_frames` is the patch that the network was made for.
         n_features: length of what `forward_features` gives.
         n_tags: number of outputs, or None for no head: the network then gives its features.
         layers: names of the layers that `forward_layers` gives, in order; the last feeds the head.
-        task: whether several tags may hold or exactly one does.
-        fixed_length: whether patches must have exactly `frontend.n_frames`, or may also be longer.
+        task: what comes out, see `Task`.
+        fixed_length: whether patches must have exactly `frontend.n_frames`, or may have any length from `least_frames`.
+        least_frames: frames of the shortest patch that is taken; None is `frontend.n_frames`.
         dropout: share of the features dropped before the head in training.
+        head: what turns features into logits where that is no linear layer; `reset_head` replaces it by a linear one.
 
     Raises:
         ConfigError: `n_tags` is less than 1.
@@ -47,13 +50,16 @@ class TaggingModel(nn.Module, abc.ABC):
         layers: tuple[str, ...],
         task: Task = "several",
         fixed_length: bool = False,
+        least_frames: int | None = None,
         dropout: float = 0.0,
+        head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         with torch.device("cpu"):  # real also where a network is built without storage, since nothing is loaded into it
             self.frontend = create_frontend(frontend)
         self.n_features = n_features
         self.fixed_length = fixed_length
+        self.least_frames = self.frontend.n_frames if least_frames is None else least_frames
         self._layers = layers
         self.task: Task = task
         self.tags: tuple[str, ...] | None = None
@@ -61,8 +67,10 @@ class TaggingModel(nn.Module, abc.ABC):
         self.options: dict[str, Any] = {}
         self.head_dropout = nn.Dropout(dropout)
         self.head: nn.Module = nn.Identity()
+        self.has_new_head = False  # whether it was put on later, and so does not follow from the options
+        self._n_tags: int | None = None
         if n_tags is not None:
-            self.reset_head(n_tags)
+            self._put_on_head(head or nn.Linear(n_features, _checked_count(n_tags)), n_tags)
 
     @abc.abstractmethod
     def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
@@ -139,8 +147,15 @@ class TaggingModel(nn.Module, abc.ABC):
 
         Returns:
             (batch, n_tags), 0 to 1.
+
+        Raises:
+            ConfigError: the network gives an embedding or features, which are no logits.
         """
-        return torch.sigmoid(logits) if self.task == "several" else torch.softmax(logits, dim=-1)
+        if self.task == "several":
+            return torch.sigmoid(logits)
+        if self.task == "one":
+            return torch.softmax(logits, dim=-1)
+        raise ConfigError(f"this network gives {self.task} and no scores of tags; `reset_head(n_tags)` puts a head on.")
 
     def layers(self) -> tuple[str, ...]:
         """Name the layers that can be had as features, in order; the last feeds the head."""
@@ -165,7 +180,7 @@ class TaggingModel(nn.Module, abc.ABC):
     @property
     def n_tags(self) -> int | None:
         """Number of outputs, or None where there is no head."""
-        return self.head.out_features if isinstance(self.head, nn.Linear) else None
+        return self._n_tags
 
     def reset_head(self, n_tags: int, *, tags: tuple[str, ...] | None = None, task: Task | None = None) -> None:
         """Put a new linear head on, for other tags.
@@ -173,19 +188,28 @@ class TaggingModel(nn.Module, abc.ABC):
         Args:
             n_tags: number of outputs.
             tags: their names, where they are known.
-            task: whether several tags may hold or exactly one does; None leaves it.
+            task: whether several tags may hold or exactly one does; None leaves it, and is "several" where the network
+                gave an embedding or features.
 
         Raises:
-            ConfigError: `n_tags` is less than 1, or there are not as many tags.
+            ConfigError: `n_tags` is less than 1, there are not as many tags, or the task has none.
         """
-        if n_tags < 1:
-            raise ConfigError(f"n_tags is {n_tags}; a head needs at least 1 tag. Leave n_tags out for no head.")
         if tags is not None and len(tags) != n_tags:
             raise ConfigError(f"n_tags is {n_tags}, and {len(tags)} tags are named; they must be as many.")
-        self.head = nn.Linear(self.n_features, n_tags)
-        self.init_head(self.head)
+        if task not in ("several", "one", None):
+            raise ConfigError(f"task={task!r}; a head is for several or one.")
+        self._put_on_head(nn.Linear(self.n_features, _checked_count(n_tags)), n_tags)
+        self.has_new_head = True
         self.tags = tags
         self.task = task or self.task
+
+    def _put_on_head(self, head: nn.Module, n_tags: int) -> None:
+        self.head = head
+        self._n_tags = n_tags
+        if self.task in ("embedding", "features"):
+            self.task = "several"
+        if isinstance(head, nn.Linear):
+            self.init_head(head)
 
     def change_frontend(self, **changes: Any) -> None:
         """Give the network another front-end: the same with some settings changed.
@@ -231,7 +255,7 @@ class TaggingModel(nn.Module, abc.ABC):
         Raises:
             ConfigError: the network needs another length.
         """
-        wanted = self.frontend.n_frames
+        wanted = self.frontend.n_frames if self.fixed_length else self.least_frames
         if n_frames < wanted or (self.fixed_length and n_frames != wanted):
             seconds = wanted * self.frontend.hop_length / self.frontend.sample_rate
             rule = "exactly" if self.fixed_length else "at least"
@@ -242,9 +266,9 @@ class TaggingModel(nn.Module, abc.ABC):
         """Run the front-end over one patch, after a check of its length."""
         if waveform.ndim != 2:
             raise AudioError(f"a waveform of shape {tuple(waveform.shape)}; (batch, samples) is wanted.")
-        n_samples, n_frames = waveform.shape[1], self.frontend.n_frames
-        least = self.frontend.n_samples_for(n_frames)
-        most = self.frontend.n_samples_for(n_frames + 1) - 1
+        n_samples = waveform.shape[1]
+        least = self.frontend.n_samples_for(self.least_frames)
+        most = self.frontend.n_samples_for(self.frontend.n_frames + 1) - 1
         if n_samples < least:
             raise AudioError(
                 f"a waveform of {n_samples} samples; this network needs at least {least} at "
@@ -257,3 +281,9 @@ class TaggingModel(nn.Module, abc.ABC):
             )
         patches: Tensor = self.frontend(waveform)
         return patches
+
+
+def _checked_count(n_tags: int) -> int:
+    if n_tags < 1:
+        raise ConfigError(f"n_tags is {n_tags}; a head needs at least 1 tag. Leave n_tags out for no head.")
+    return n_tags

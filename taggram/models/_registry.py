@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taggram.vocabulary import load_vocabulary
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
 
 Builder = Callable[..., "TaggingModel"]
+BuilderT = TypeVar("BuilderT", bound=Builder)
 
-_BUILDERS: dict[str, Builder] = {}
+_NETWORKS: dict[str, NetworkFacts] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,37 +118,56 @@ class WeightsCard:
         return load_vocabulary(self.tags)
 
 
-def register_model(builder: Builder) -> Builder:
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What its module says of a network.
+
+    Attributes:
+        name: as in `create_model`.
+        paper: who, where and when, in a few words.
+        n_tags: number of outputs in the paper, or None for a network that gives an embedding or features.
+        build: takes `n_tags` (or None for no head) and the network's options by name.
+    """
+
+    name: str
+    paper: str
+    n_tags: int | None
+    build: Builder
+
+
+def register_model(*, paper: str, n_tags: int | None) -> Callable[[BuilderT], BuilderT]:
     """Put a network into the register, under the name of the function that builds it.
 
     Args:
-        builder: takes `n_tags` (or None for no head) and the network's options by name.
+        paper: who, where and when, such as "Pons and Serra, ISMIR 2019".
+        n_tags: number of outputs in the paper, or None for a network that gives an embedding or features.
 
     Returns:
-        The same function.
-
-    Raises:
-        ValueError: the name is taken.
+        A decorator for the builder, which takes `n_tags` (or None for no head) and the network's options by name.
     """
-    name = builder.__name__
-    if name in _BUILDERS:
-        raise ValueError(f"two networks are named {name!r}; names are for ever, so choose another.")
-    _BUILDERS[name] = builder
-    return builder
+
+    def register(builder: BuilderT) -> BuilderT:
+        name = builder.__name__
+        if name in _NETWORKS:
+            raise ValueError(f"two networks are named {name!r}; names are for ever, so choose another.")
+        _NETWORKS[name] = NetworkFacts(name, paper, n_tags, builder)
+        return builder
+
+    return register
 
 
-def find_builder(module: str, network: str) -> Builder:
-    """Import the module that holds a network and give its builder.
+def find_network(module: str, network: str) -> NetworkFacts:
+    """Import the module that holds a network and give what it says.
 
     Args:
         module: name of the module in `taggram.models`.
         network: name of the network.
 
     Returns:
-        The function that `register_model` stored.
+        What `register_model` stored.
     """
     importlib.import_module(f"taggram.models.{module}")
-    return _BUILDERS[network]
+    return _NETWORKS[network]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from taggram.models._registry import register_model
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
 
+PAPER = "Pons and Serra, ISMIR 2019"
 TIMBRAL_MELS = (38, 67)  # heights of the timbral kernels: int(0.4 * 96), int(0.7 * 96)
 TIMBRAL_FRAMES = 7  # their width in time
 N_TIMBRAL = 204  # filters of each: int(1.6 * 128)
@@ -113,13 +114,13 @@ def same_padding(n_taps: int) -> tuple[int, int]:
     return (n_taps - 1) // 2, n_taps // 2
 
 
-@register_model
+@register_model(paper=PAPER, n_tags=50)
 def musicnn(n_tags: int | None = None, *, frontend: LogMelConfig = MUSICNN_MEL) -> MusiCNN:
     """Build musicnn, 787,159 parameters with 50 tags."""
     return MusiCNN(n_tags, frontend=frontend)
 
 
-@register_model
+@register_model(paper=PAPER, n_tags=50)
 def musicnn_big(n_tags: int | None = None, *, frontend: LogMelConfig = MUSICNN_MEL) -> MusiCNN:
     """Build musicnn with a wide mid-end and dense layer, 7,980,235 parameters with 50 tags."""
     return MusiCNN(n_tags, n_midend=512, n_dense=500, frontend=frontend)

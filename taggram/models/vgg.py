@@ -84,7 +84,7 @@ class VGG(TaggingModel):
         return VGGForm(self)
 
 
-@register_model
+@register_model(paper="Pons and Serra, ISMIR 2019", n_tags=50)
 def vgg(n_tags: int | None = None, *, pooling: Pooling = "library", frontend: LogMelConfig = MUSICNN_MEL) -> VGG:
     """Build the library's VGG, 605,748 parameters with 50 tags."""
     return VGG(n_tags, pooling=pooling, frontend=frontend)
