@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taggram.errors import TaggramError
     from taggram.models import create_model, list_models
+    from taggram.models._saved import load_model
     from taggram.results import Embedding, Failure, Taggram
     from taggram.tagger import Tagger, tag
 
@@ -21,6 +22,7 @@ _HOMES = {  # public name: the module that holds it, loaded on first use
     "TaggramError": "taggram.errors",
     "create_model": "taggram.models",
     "list_models": "taggram.models",
+    "load_model": "taggram.models._saved",
     "tag": "taggram.tagger",
 }
 
@@ -33,6 +35,7 @@ __all__ = [
     "__version__",
     "create_model",
     "list_models",
+    "load_model",
     "tag",
 ]
 

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fsdecode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from taggram._workers import Task, Workers
 from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
 from taggram.errors import ConfigError, check_above_zero
+from taggram.models._registry import is_model_file
 from taggram.results import Embedding, Failure, Taggram
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Tagger:
     Can be used in a `with` statement, which ends the worker processes that `tag_many` and `embed_many` started.
 
     Args:
-        model: "network.weights", or a `TaggingModel` with tags.
+        model: "network.weights", the file that `model.save` wrote, or a `TaggingModel` with tags.
         device: "auto" (a CUDA device if there is one), or any device that torch knows, such as "cpu".
         hop_s: step between patches in seconds; None is the length of a patch.
         hop_frames: the same in frames of the front-end.
@@ -62,7 +64,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: str | TaggingModel = DEFAULT_MODEL,
+        model: str | PathLike[str] | TaggingModel = DEFAULT_MODEL,
         *,
         device: str = "auto",
         hop_s: float | None = None,
@@ -77,6 +79,8 @@ class Tagger:
     ) -> None:
         check_above_zero(hop_s=hop_s, hop_frames=hop_frames, max_duration_s=max_duration_s)
         check_above_zero(patch_s=patch_s, patch_frames=patch_frames, batch_size=batch_size, block_s=block_s)
+        if isinstance(model, PathLike):
+            model = fsdecode(model)
         self._settings = settings_for_workers({
             "model": model, "device": device, "hop_s": hop_s, "hop_frames": hop_frames, "patch_s": patch_s,
             "patch_frames": patch_frames, "max_duration_s": max_duration_s, "batch_size": batch_size,
@@ -86,15 +90,21 @@ class Tagger:
 
         from taggram.models import create_model
         from taggram.models._inference import build_inference
+        from taggram.models._saved import load_model
 
+        from_file = is_model_file(model)
+        if options and (from_file or not isinstance(model, str)):
+            raise ConfigError("options are for a model given by name; one that is given whole has its own.")
         if isinstance(model, str):
-            self.model = create_model(model, **(options or {}))
+            self.model = load_model(model) if from_file else create_model(model, **(options or {}))
             self.model.change_frontend(**(frontend or {}))
-        elif frontend or options:
-            raise ConfigError("frontend and options are for a model given by name; change the model that is given.")
+        elif frontend:
+            raise ConfigError("frontend is for a model given by name or file; change the model that is given.")
         else:
             self.model = model
-        self.name = self.model.name or type(self.model).__name__
+        self.name = (
+            Path(model).stem if isinstance(model, str) and from_file else self.model.name or type(self.model).__name__
+        )
         self.tags = self._find_tags()
         self.device = find_device(device)
         self.model.to(self.device)
@@ -382,12 +392,12 @@ class Tagger:
         yield from self._workers[n_workers].run(tasks)
 
 
-def tag(source: Source, *, model: str = DEFAULT_MODEL, **settings: Any) -> Taggram:
+def tag(source: Source, *, model: str | PathLike[str] = DEFAULT_MODEL, **settings: Any) -> Taggram:
     """Tag one sound; for more than one, make a `Tagger` and keep it.
 
     Args:
         source: a path, bytes, a file opened in binary mode, or (samples, sample_rate).
-        model: "network.weights".
+        model: "network.weights", or the file that `model.save` wrote.
         **settings: those of `Tagger`.
 
     Returns:
@@ -411,7 +421,9 @@ def settings_for_workers(settings: dict[str, Any]) -> dict[str, Any] | None:
     """
     from taggram.models import list_models
 
-    if settings["model"] not in list_models() or "n_tags" in settings["options"]:
+    if not is_model_file(settings["model"]) and (
+        settings["model"] not in list_models() or "n_tags" in settings["options"]
+    ):
         return None
     try:
         json.dumps(settings)

@@ -50,7 +50,12 @@ Paths = Annotated[
     list[str],
     Argument(metavar="PATH...", help="Files, folders (all sound in them), or - for a list on standard input."),
 ]
-Model = Annotated[str, Option("--model", "-m", metavar="NAME", help="One of those that `taggram models` lists.")]
+Model = Annotated[
+    str,
+    Option(
+        "--model", "-m", metavar="NAME", help="A trained model (`taggram models` lists them), or a .safetensors file."
+    ),
+]
 HopS = Annotated[
     float | None,
     Option("--hop-s", metavar="S", help="Step between patches in seconds (default: a patch)."),
@@ -259,10 +264,14 @@ def doctor() -> None:
 def _settings(model: str, hop_s: float | None, max_duration_s: float, device: str) -> dict[str, Any]:
     """Check what can be checked without torch, have the weights at hand, and give the settings of a `Tagger`."""
     from taggram.models import load_card
+    from taggram.models._registry import is_model_file
     from taggram.models._weights import ensure_weights
 
     check_above_zero(hop_s=hop_s, max_duration_s=max_duration_s)
-    ensure_weights(load_card(model))
+    if not is_model_file(model):
+        ensure_weights(load_card(model))
+    elif not Path(model).is_file():
+        raise ConfigError(f"there is no model file {printable(model)}.")
     return {"model": model, "hop_s": hop_s, "max_duration_s": max_duration_s, "device": device}
 
 

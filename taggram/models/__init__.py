@@ -63,7 +63,7 @@ NETWORKS = {  # network: the module that holds it
     "vggish": "vggish",
 }
 
-__all__ = ["NETWORKS", "create_model", "list_models", "load_card"]
+__all__ = ["NETWORKS", "build_network", "create_model", "list_models", "load_card"]
 
 
 def list_models(*, trained: bool = True) -> list[str]:
@@ -115,7 +115,7 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
         ConfigError: the network has no such option, or has no head and is given a task.
     """
     if name in NETWORKS:
-        model = _build(name, n_tags, options)
+        model = build_network(name, n_tags, options)
         if task is not None and n_tags is None:
             raise ConfigError(f"task={task!r} is for a network with a head; give n_tags too.")
         model.task = task or model.task
@@ -130,7 +130,7 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
     card = load_card(name)
     weights = load_weights(card)
     with torch.device("meta"):  # nothing is initialised only to be overwritten
-        model = _build(card.network, len(card.tag_names), {**card.options, **options})
+        model = build_network(card.network, len(card.tag_names), {**card.options, **options})
     load_strictly(model, weights, card.name)
     model.name, model.tags, model.task = name, card.tag_names, task or card.task
     if n_tags is not None:
@@ -138,8 +138,23 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
     return model.eval()
 
 
-def _build(network: str, n_tags: int | None, options: dict[str, Any]) -> TaggingModel:
-    """Call the builder of a network, with an error that names its options where one is wrong."""
+def build_network(network: str, n_tags: int | None, options: dict[str, Any]) -> TaggingModel:
+    """Build an untrained network.
+
+    Args:
+        network: one of `NETWORKS`.
+        n_tags: number of outputs, or None for no head.
+        options: the network's own.
+
+    Returns:
+        The network in training mode.
+
+    Raises:
+        UnknownNameError: there is no such network.
+        ConfigError: the network has no such option, or a value makes no sense.
+    """
+    if network not in NETWORKS:
+        raise unknown_name("network", network, NETWORKS, f"`taggram models` lists all {len(NETWORKS)}")
     builder = find_network(NETWORKS[network], network).build
     known = [name for name in inspect.signature(builder).parameters if name != "n_tags"]
     for option in options:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -68,6 +70,7 @@ class TaggingModel(nn.Module, abc.ABC):
         self.head_dropout = nn.Dropout(dropout)
         self.head: nn.Module = nn.Identity()
         self.has_new_head = False  # whether it was put on later, and so does not follow from the options
+        self.built_n_tags = n_tags
         self._n_tags: int | None = None
         if n_tags is not None:
             self._put_on_head(head or nn.Linear(n_features, _checked_count(n_tags)), n_tags)
@@ -227,6 +230,20 @@ class TaggingModel(nn.Module, abc.ABC):
                 raise ConfigError(f"the front-end has no setting {name!r}.{did_you_mean(name, known)}")
         if changes:
             self.frontend = create_frontend(dataclasses.replace(config, **changes))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model into a file; `taggram.load_model` gives it back.
+
+        Args:
+            path: NAME.safetensors. A card that says what is in it is also written beside it, as NAME.json.
+
+        Raises:
+            ConfigError: the file is no .safetensors, or the network was not made by `create_model`.
+            OSError: the file cannot be written; what was there before is as it was.
+        """
+        from taggram.models._saved import save_model
+
+        save_model(self, Path(path))
 
     def init_head(self, head: nn.Linear) -> None:
         """Give a new head its first weights; a network overrides this where its source says how."""

@@ -8,12 +8,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taggram.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
+
+MODEL_SUFFIX = ".safetensors"  # of the file that `model.save` writes
 
 Builder = Callable[..., "TaggingModel"]
 BuilderT = TypeVar("BuilderT", bound=Builder)
@@ -168,6 +171,11 @@ def find_network(module: str, network: str) -> NetworkFacts:
     """
     importlib.import_module(f"taggram.models.{module}")
     return _NETWORKS[network]
+
+
+def is_model_file(name: object) -> bool:
+    """Tell whether a model is named by the file that `model.save` wrote, and not by its name in the register."""
+    return isinstance(name, str | PathLike) and fsdecode(name).endswith(MODEL_SUFFIX)
 
 
 @functools.cache

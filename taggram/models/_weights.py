@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 AXES = {"dense": (1, 0), "conv2d": (3, 2, 0, 1)}  # how a TensorFlow kernel's axes are put into torch's order
 CRC32C_POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+N_NAMED = 5  # parameters that a message names
 CRC_LANES = 4096  # pieces of a long run of bytes that are summed at once
 
 
@@ -150,13 +151,32 @@ def load_strictly(model: TaggingModel, weights: dict[str, Tensor], name: str) ->
     Raises:
         WeightsError: a parameter is missing, is one too many, or has another shape.
     """
-    try:
-        model.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        raise WeightsError(f"the weights {name} do not fit {type(model).__name__}: {error}") from error
+    own = model.state_dict()
+    trouble = [
+        _listed("it lacks", [key for key in own if key not in weights]),
+        _listed("it has no place for", [key for key in weights if key not in own]),
+        _listed("of another shape or type:", [
+            f"{key} ({_kind_of(weights[key])} came, {_kind_of(own[key])} is wanted)"
+            for key in own
+            if key in weights and _kind_of(weights[key]) != _kind_of(own[key])
+        ]),
+    ]  # fmt: skip
+    if any(trouble):
+        raise WeightsError(f"{name}: the weights do not fit {type(model).__name__}: {'; '.join(filter(None, trouble))}")
+    model.load_state_dict(weights, strict=True, assign=True)
     empty = [key for key, value in [*model.named_parameters(), *model.named_buffers()] if value.is_meta]
     if empty:
-        raise WeightsError(f"the weights {name} leave parts of {type(model).__name__} empty: {', '.join(empty)}")
+        raise WeightsError(f"{name}: the weights leave parts of {type(model).__name__} empty: {', '.join(empty)}")
+
+
+def _kind_of(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _listed(what: str, names: list[str]) -> str:
+    """Say what is wrong with some parameters, a few of them by name."""
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return f"{what} {', '.join(names[:N_NAMED])}{more}" if names else ""
 
 
 def check_file(file: Path, wanted: str, size: int, sha256: str | None) -> None:
