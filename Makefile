@@ -2,6 +2,7 @@
 #   make demo FILE=song.mp3   the same with a file of yours
 #   make setup                the set-up alone: .venv with taggram and all that the demo and the tests need
 #   make test-slow            the checks that take minutes
+#   make docs                 the pages in docs/models and the list of networks, made from the code
 #   make clean                removes what these made, but for the weights in the user's cache
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ DEMO := build/demo
 SONG := $(DEMO)/demo_song.wav
 FILE ?=
 
-.PHONY: setup weights demo test lint test-slow clean
+.PHONY: setup weights demo test lint test-slow docs clean
 
 setup: $(VENV)/set-up
 
@@ -40,10 +41,14 @@ lint: setup
 	$(BIN)/codespell
 
 test: lint weights
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses auto --dist loadgroup
 
 test-slow: setup weights
 	$(BIN)/python -m pytest -m slow
+
+docs: setup
+	$(BIN)/python -m taggram.models._facts
+	$(BIN)/python docs/make_model_pages.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -336,7 +336,8 @@ class Frontend(nn.Module):
     """The base of all front-ends, made by `create_frontend`.
 
     It has no parameters and nothing to save: its tables are made again from the config. To be read: what it was made
-    with, and `sample_rate` in Hz, `hop_length` in samples, `n_frames` of the patch that a network looks at.
+    with, and `sample_rate` in Hz, `hop_length` and `frame_length` in samples, `n_frames` of the patch that a network
+    looks at.
 
     Args:
         config: how the frames are made.
@@ -352,6 +353,7 @@ class Frontend(nn.Module):
         self.hop_length = config.hop_length
         self.n_frames = config.n_frames
         self.n_bands = n_bands
+        self.frame_length = framing.length
         self.needs_whole_sound = needs_whole_sound
         self._framing = framing
 

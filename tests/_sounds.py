@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import av
@@ -11,6 +16,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from taggram.audio import read_sound
+
+RECORDINGS = Path(__file__).parents[2] / "shared" / "reference" / "audio"
+DEMO_SONG = Path(__file__).parents[1] / "examples" / "demo_song.py"
+LEAD_S = 5  # left out: recordings begin softly
 RATE = 16_000
 Samples = NDArray[np.float32]
 
@@ -24,6 +34,24 @@ def noise(seconds: float = 4.0, rate: int = RATE, n_channels: int = 1, seed: int
     """White noise, (samples, channels)."""
     samples = 0.1 * np.random.default_rng(seed).standard_normal((round(seconds * rate), n_channels))
     return samples.astype(np.float32)
+
+
+def real_sound(rate: int, n_samples: int) -> Samples:
+    """Two recordings, (2, samples), or the demo song twice where those are not at hand; repeated if too short."""
+    return np.stack([np.resize(whole, n_samples) for whole in _real_sound(rate)])
+
+
+@functools.cache
+def _real_sound(rate: int) -> list[Samples]:
+    if RECORDINGS.is_dir():
+        wholes = [read_sound(path, sample_rate=rate).samples for path in sorted(RECORDINGS.glob("*_30s.ogg"))]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            song = Path(folder, "song.wav")
+            subprocess.run([sys.executable, DEMO_SONG, song], check=True, capture_output=True)
+            whole = read_sound(song, sample_rate=rate).samples
+        wholes = [whole, whole[len(whole) // 2 :]]
+    return [whole[LEAD_S * rate :] for whole in wholes]
 
 
 def encoded(samples: NDArray[Any], rate: int = RATE, kind: str = "WAV", subtype: str | None = None) -> bytes:

@@ -1,232 +1,240 @@
-"""Every network, trained or not, keeps the promises of the contract."""
+"""Every published network and variant, as listed in networks.csv, keeps the promises of the contract.
+
+The list has a row a variant: its options, outputs and exact number of parameters as published, or as counted from the
+published layers; 0 outputs means no head. All rows are counted; those that are "large" (5 million parameters, or
+20 GFLOP a patch, and more) do the rest in the slow run.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import ast
+import copy
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from _at_hand import each_model
+from _sounds import real_sound
+from torch import nn
 
 import taggram
-from taggram.errors import AudioError, ConfigError, UnknownNameError
-from taggram.models import load_card
-from taggram.models._blocks import he_truncated_normal_
-from taggram.models._registry import find_network, register_model
-from taggram.models.musicnn import library_hop_frames, library_patch_frames
+from taggram.errors import AudioError
+from taggram.models import NETWORKS
+from taggram.models._saved import describe
+from taggram.models._summary import count_flops
 
-LEAST_SAMPLES = 47_616  # 187 frames of 256 samples, the first centred on sample 0
-N_PARAMETERS = {"musicnn": 787_159, "musicnn_big": 7_980_235, "vgg": 605_748}
-
-each_network = pytest.mark.parametrize("network", sorted(N_PARAMETERS))
+LARGE_PARAMETERS = 5_000_000
+LARGE_FLOPS = 20e9
 
 
-def create(network, **options):
-    torch.manual_seed(0)
-    return taggram.create_model(network, **{"n_tags": 50, **options}).eval()
+@dataclass(frozen=True)
+class Row:
+    """A row of networks.csv."""
+
+    name: str
+    options: dict[str, Any]
+    n_outputs: int
+    n_parameters: int
+    counted: str
+    task: str
+    is_large: bool
+
+    @classmethod
+    def of(cls, cells):
+        options = dict(option.split("=") for option in cells["options"].split())
+        return cls(
+            name=cells["name"],
+            options={name: value_of(text) for name, text in options.items()},
+            n_outputs=int(cells["n_outputs"]),
+            n_parameters=int(cells["n_parameters"]),
+            counted=cells["counted"],
+            task=cells["task"],
+            is_large=cells["size"] == "large",
+        )
+
+    def __str__(self):
+        options = "".join(f" {name}={value}" for name, value in self.options.items())
+        return f"{self.name}{options} {self.n_outputs}"
+
+    @property
+    def n_tags(self):
+        return self.n_outputs if self.task in ("several", "one") else None
+
+    def build(self, device="cpu"):
+        torch.manual_seed(0)
+        with torch.device(device):
+            return taggram.create_model(self.name, n_tags=self.n_tags, **self.options)
 
 
-def sound(n_samples=LEAST_SAMPLES, n_clips=2):
-    return 0.1 * torch.randn(n_clips, n_samples, generator=torch.Generator().manual_seed(0))
+def value_of(text):
+    """An option as the builder takes it."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
-@each_network
-def test_number_of_parameters(network):
-    assert sum(parameter.numel() for parameter in create(network).parameters()) == N_PARAMETERS[network]
+with Path(__file__).with_name("networks.csv").open(encoding="utf-8", newline="") as stream:
+    ROWS = [Row.of(cells) for cells in csv.DictReader(stream)]
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
-def test_pooling_of_the_training_has_the_same_parameters():
-    assert sum(p.numel() for p in create("vgg", pooling="trained").parameters()) == N_PARAMETERS["vgg"]
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(row, marks=[pytest.mark.xdist_group(row.name), *([pytest.mark.slow] if row.is_large else [])])
+        for row in ROWS
+    ],
+    ids=str,
+)
+def variant(request):
+    return request.param
 
 
-@pytest.mark.parametrize("name", taggram.list_models())
-def test_card_states_the_number_of_parameters(name):
-    card = load_card(name)
-    assert card.n_parameters == N_PARAMETERS[card.network]
+@pytest.fixture(scope="module")
+def model(variant):
+    return variant.build().eval()
 
 
-@each_network
-def test_number_of_statistics(network):
-    buffers = dict(create(network).named_buffers())
-    n_statistics = sum(buffer.numel() for name, buffer in buffers.items() if "running_" in name)
-    assert n_statistics == {"musicnn": 4_920, "musicnn_big": 13_584, "vgg": 1_282}[network]
+@pytest.fixture(scope="module")
+def clips(model):
+    """(2, samples): the patch that the network was made for, of two recordings."""
+    return sound_for(model, model.frontend.n_samples_for(model.frontend.n_frames))
 
 
-@each_network
-def test_waveform_in_logits_out(network):
-    assert create(network)(sound()).shape == (2, 50)
-
-
-@each_network
-def test_every_parameter_learns(network):
-    model = create(network).train()
-    model(sound()).square().sum().backward()
-    still = [name for name, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0]
-    assert still == []
-
-
-@each_network
-def test_silence_gives_finite_logits(network):
-    assert create(network)(torch.zeros(1, LEAST_SAMPLES)).isfinite().all()
-
-
-@each_network
-def test_clip_alone_equals_the_clip_in_a_batch(network):
-    model = create(network)
+@pytest.fixture(scope="module")
+def layers(model, clips):
     with torch.inference_mode():
-        torch.testing.assert_close(model(sound())[1:], model(sound()[1:]), rtol=1e-5, atol=1e-5)
+        return model.features(clips, model.layers())
 
 
-@each_network
-def test_without_tags_there_is_no_head(network):
-    model = create(network, n_tags=None)
-    assert model(sound()).shape == (2, model.n_features)
+@pytest.fixture(scope="module")
+def logits(model, layers):
+    with torch.inference_mode():
+        return model.forward_head(layers[model.layers()[-1]])
 
 
-@each_network
-def test_new_head(network):
-    model = create(network)
+def sound_for(model, n_samples):
+    return torch.from_numpy(real_sound(model.frontend.sample_rate, n_samples))
+
+
+def n_counted(model, counted):
+    """Number of parameters in the way the source counts."""
+    modules = [
+        module
+        for module in model.modules()
+        if (counted != "without batch norm" or not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
+        and (counted != "convolutions only" or isinstance(module, nn.Conv1d | nn.Conv2d))
+    ]
+    return sum(p.numel() for module in modules for p in module.parameters(recurse=False) if p.requires_grad)
+
+
+def test_every_network_is_in_the_list():
+    assert {row.name for row in ROWS} == set(NETWORKS)
+
+
+@every_row
+def test_number_of_parameters(row):
+    assert n_counted(row.build("meta"), row.counted) == row.n_parameters
+
+
+@every_row
+def test_size_decides_which_run(row):
+    model = row.build("meta")
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert row.is_large == (n_parameters >= LARGE_PARAMETERS or count_flops(model) >= LARGE_FLOPS)
+
+
+@every_row
+def test_task(row):
+    assert row.build("meta").task == row.task
+
+
+def test_every_layer_has_its_name(model, layers):
+    assert tuple(layers) == model.layers()
+
+
+def test_every_layer_has_a_row_a_clip(layers):
+    assert [len(layer) for layer in layers.values()] == [2] * len(layers)
+
+
+def test_last_layer_is_what_the_head_sees(model, layers):
+    assert layers[model.layers()[-1]].shape == (2, model.n_features)
+
+
+def test_sound_in_logits_out(variant, model, logits):
+    assert logits.shape == (2, variant.n_outputs or model.n_features)
+    assert logits.isfinite().all()
+
+
+@torch.inference_mode()
+def test_clip_alone_equals_the_clip_in_a_batch(model, clips, logits):
+    atol = 1e-5 * max(1.0, float(logits.abs().max()))
+    torch.testing.assert_close(model(clips[1:]), logits[1:], rtol=1e-5, atol=atol)
+
+
+def test_every_parameter_that_should_learn_does(model, clips):
+    model = copy.deepcopy(model).train()
+    out = model(clips)
+    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert [name for name, p in learning.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@torch.inference_mode()
+def test_silence_gives_finite_logits(model, clips):
+    assert model(torch.zeros_like(clips[:1])).isfinite().all()
+
+
+@torch.inference_mode()
+def test_loaded_again_it_gives_the_same_bits(model, clips, tmp_path):
+    model.save(tmp_path / "model.safetensors")
+    loaded = taggram.load_model(tmp_path / "model.safetensors")
+    assert describe(loaded) == describe(model)
+    assert torch.equal(loaded(clips), model(clips))
+
+
+def test_new_head_gives_as_many_logits(model, layers):
+    model = copy.deepcopy(model)
     model.reset_head(7)
-    assert (model(sound()).shape, model.n_tags) == ((2, 7), 7)
+    assert model.forward_head(layers[model.layers()[-1]].clone()).shape == (2, 7)
+    assert (model.n_tags, model.task in ("several", "one")) == (7, True)
 
 
-@each_network
-def test_named_layers_are_all_there(network):
-    model = create(network)
-    assert tuple(model.features(sound(), model.layers())) == model.layers()
+def test_sound_too_short_is_told_the_samples_needed(model):
+    n_frames = model.frontend.n_frames if model.fixed_length else model.least_frames
+    least = model.frontend.n_samples_for(n_frames)
+    with pytest.raises(AudioError, match=f"a waveform of {least - 1} samples; .* at least {least} "):
+        model(torch.zeros(1, least - 1))
 
 
-@each_network
-def test_last_layer_feeds_the_head(network):
-    model = create(network)
-    last = model.features(sound(), model.layers()[-1:])[model.layers()[-1]]
-    torch.testing.assert_close(model.forward_head(last), model(sound()))
+@torch.inference_mode()
+def test_shortest_sound_gives_logits(model, logits):
+    n_samples = model.frontend.n_samples_for(model.least_frames)
+    assert model(sound_for(model, n_samples)).shape == logits.shape
 
 
-@each_network
-def test_sound_too_short_is_told_the_samples_needed(network):
-    with pytest.raises(AudioError, match=r"47615 samples.* at least 47616"):
-        create(network)(sound(LEAST_SAMPLES - 1))
+@torch.inference_mode()
+def test_longer_sound_gives_logits_or_is_told_the_samples_taken(model, clips, logits):
+    longer = sound_for(model, model.frontend.n_samples_for(model.frontend.n_frames * 5 // 4 + 1))
+    if model.fixed_length:
+        with pytest.raises(AudioError, match=f"this network takes {clips.shape[1]} to "):
+            model(longer)
+    else:
+        assert model(longer).shape == logits.shape
 
 
-def test_sound_too_long_for_a_fixed_length_is_told_the_samples_taken():
-    with pytest.raises(AudioError, match="takes 47616 to 47871"):
-        create("vgg")(sound(47_872))
-
-
-def test_musicnn_takes_longer_sound():
-    assert create("musicnn")(sound(60_000)).shape == (2, 50)
-
-
-@each_network
-def test_waveform_without_a_batch_is_told_the_shape(network):
-    with pytest.raises(AudioError, match=r"\(batch, samples\)"):
-        create(network)(sound()[0])
-
-
-@each_network
-def test_unknown_layer_is_offered_the_nearest(network):
-    layer = create(network).layers()[0]
-    with pytest.raises(UnknownNameError, match=f"Did you mean .*{layer}"):
-        create(network).features(sound(), [layer + "x"])
-
-
-@each_network
-def test_head_of_no_tags_is_refused(network):
-    with pytest.raises(ConfigError, match="n_tags is 0"):
-        create(network, n_tags=0)
-
-
-@each_network
-def test_kernels_start_with_the_spread_of_the_checkpoints(network):
-    model = create(network)
-    kernel = max((m.weight for m in model.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d)), key=len)
-    fan_in = kernel[0].numel()
-    assert kernel.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
-
-
-def test_truncated_normal_is_cut_at_two_sigma():
-    layer = torch.nn.Linear(100, 1000)
-    he_truncated_normal_(layer)
-    assert layer.weight.abs().max() <= 2 * (2.6 / 100) ** 0.5
-
-
-def test_unknown_model_is_offered_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"'musicn'\. Did you mean .*musicnn"):
-        taggram.create_model("musicn")
-
-
-def test_unknown_option_is_offered_the_nearest():
-    with pytest.raises(ConfigError, match=r"no option 'poling'\. Did you mean pooling\?"):
-        taggram.create_model("vgg", poling="trained")
-
-
-def test_unknown_pooling_is_refused():
-    with pytest.raises(ConfigError, match="library and trained"):
-        taggram.create_model("vgg", pooling="mean")
-
-
-def test_name_cannot_be_registered_twice():
-    facts = find_network("vgg", "vgg")
-    with pytest.raises(ValueError, match="'vgg'"):
-        register_model(paper=facts.paper, n_tags=facts.n_tags)(facts.build)
-
-
-@each_model()
-def test_trained_model_has_its_tags(name):
-    assert taggram.create_model(name).tags == load_card(name).tag_names
-
-
-@each_model("vgg.mtt")
-def test_trained_model_with_a_new_head_keeps_its_features(name):
-    torch.testing.assert_close(
-        taggram.create_model(name, n_tags=3).blocks[0].conv.weight, taggram.create_model(name).blocks[0].conv.weight
-    )
-
-
-@pytest.mark.parametrize(("length_s", "n_frames"), [(3, 187), (3.1, 193), (1, 62), (2, 125)])
-def test_patch_of_the_library(length_s, n_frames):
-    assert library_patch_frames(length_s) == n_frames
-
-
-@pytest.mark.parametrize(("hop_s", "n_frames"), [(1.0, 61), (1.5, 92), (2.0, 124), (3.0, 186)])
-def test_hop_of_the_library(hop_s, n_frames):
-    assert library_hop_frames(hop_s) == n_frames
-
-
-def test_hop_of_the_library_below_a_frame_is_refused():
-    with pytest.raises(ConfigError, match=r"0\.032 s is the least"):
-        library_hop_frames(0.031)
-
-
-def test_task_can_be_chosen():
-    model = create("vgg", n_tags=3, task="one")
-    torch.testing.assert_close(model.scores(model(sound())).sum(1), torch.ones(2))
-
-
-def test_new_head_takes_tags_and_task():
-    model = create("vgg")
-    model.reset_head(2, tags=("a", "b"), task="one")
-    assert (model.tags, model.task) == (("a", "b"), "one")
-
-
-def test_new_head_with_other_tags_than_outputs_is_refused():
-    with pytest.raises(ConfigError, match="must be as many"):
-        create("vgg").reset_head(3, tags=("a", "b"))
-
-
-def test_model_knows_how_it_was_made():
-    model = create("vgg", pooling="trained")
-    assert (model.name, model.options) == ("vgg", {"pooling": "trained"})
-
-
-def test_changed_frontend_keeps_the_other_settings():
-    model = create("vgg")
-    before = model.frontend.config
-    model.change_frontend(padding="zeros")
-    assert model.frontend.config == dataclasses.replace(before, padding="zeros")
-
-
-def test_unknown_setting_of_a_frontend_is_offered_the_nearest():
-    with pytest.raises(ConfigError, match="Did you mean padding"):
-        create("vgg").change_frontend(pading="zeros")
+def test_it_tags_a_longer_sound_patch_by_patch(model):
+    model = copy.deepcopy(model)
+    if model.n_tags is None:
+        model.reset_head(3)
+    sound = sound_for(model, model.frontend.n_samples_for(2 * model.frontend.n_frames))[0].numpy()
+    result = taggram.Tagger(model, device="cpu").tag((sound, model.frontend.sample_rate))
+    assert result.scores.shape == (2, model.n_tags)
+    assert np.isfinite(result.scores).all()

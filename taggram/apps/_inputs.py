@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from taggram.audio import looks_like_audio
+from taggram.errors import ConfigError, printable
 from taggram.results import Failure
 
 STDIN = "-"
@@ -34,6 +38,35 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
             if not found and not unread:
                 failures.append(Failure(one, "AudioError", "there is no sound in this folder"))
     return files, failures
+
+
+def parse_options(words: Iterable[str]) -> dict[str, Any]:
+    """Read options that are written as KEY=VALUE.
+
+    Args:
+        words: such as "kernel=3", "multi_level=true", "lengths=[18, 27]" or "block=se"; values are as in TOML, but text
+            needs no quotes.
+
+    Returns:
+        The values by name; lists come as tuples.
+
+    Raises:
+        ConfigError: a word has no "=".
+    """
+    options = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise ConfigError(f"{printable(word)!r} is no option; write KEY=VALUE.")
+        try:
+            options[name] = _as_tuple(tomllib.loads(f"value = {text}")["value"])
+        except tomllib.TOMLDecodeError:
+            options[name] = text
+    return options
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _read_list() -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Exit, Option
+from typer.core import TyperGroup
 
 import taggram
 from taggram.apps._outputs import Format
@@ -43,7 +44,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List the trained models, or get their weights.", invoke_without_command=True)
+
+
+class _ShowsTheRest(TyperGroup):
+    """A group of commands that takes the name of none as something to show."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Give the command that is named, or the one that shows what is named."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+models_app = typer.Typer(
+    cls=_ShowsTheRest, invoke_without_command=True, subcommand_metavar="[NAME [KEY=VALUE]... | WORD... | get NAME]"
+)
 app.add_typer(models_app, name="models")
 
 Paths = Annotated[
@@ -209,11 +222,39 @@ def embed(
 
 @models_app.callback()
 def models(context: typer.Context) -> None:
-    """List the trained models, or get their weights."""
+    """List trained models and networks, show one of them, or get weights.
+
+    `taggram models` lists all, `taggram models WORD...` those that have all the words, `taggram models NAME` shows one:
+    layers, cost, options. After NAME, options of the network may be given as KEY=VALUE.
+    """
     if context.invoked_subcommand is None:
         from taggram.apps._listing import print_models
 
         print_models()
+
+
+@models_app.command("show", hidden=True)
+def models_show(
+    words: Annotated[list[str], Argument(metavar="NAME|WORD...", help="A name, then KEY=VALUE; or words to look for.")],
+    length_s: Annotated[
+        float | None,
+        Option("--length-s", metavar="S", help="Length of the patch (default: as the network was made for)."),
+    ] = None,
+) -> None:
+    """Show a model or network, or list those that have all the words."""
+    from taggram.apps._inputs import parse_options
+    from taggram.apps._listing import print_models
+    from taggram.models import NETWORKS, list_models
+
+    check_above_zero(length_s=length_s)
+    name, *rest = words
+    if name not in NETWORKS and name not in list_models():
+        print_models(words)
+        return
+    from taggram.apps._model_card import print_card
+
+    options = parse_options(rest)
+    print_card(name, options, n_tags=options.pop("n_tags", None), length_s=length_s)
 
 
 @models_app.command("get")

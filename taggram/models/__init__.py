@@ -5,11 +5,10 @@ Names are "network" for an untrained network and "network.weights" for a trained
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from taggram.errors import ConfigError, did_you_mean, unknown_name
-from taggram.models._registry import WeightsCard, find_network, read_cards
+from taggram.models._registry import NetworkFacts, WeightsCard, find_network, read_cards
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
@@ -63,7 +62,7 @@ NETWORKS = {  # network: the module that holds it
     "vggish": "vggish",
 }
 
-__all__ = ["NETWORKS", "build_network", "create_model", "list_models", "load_card"]
+__all__ = ["NETWORKS", "build_network", "create_model", "find_facts", "list_models", "load_card"]
 
 
 def list_models(*, trained: bool = True) -> list[str]:
@@ -153,14 +152,30 @@ def build_network(network: str, n_tags: int | None, options: dict[str, Any]) -> 
         UnknownNameError: there is no such network.
         ConfigError: the network has no such option, or a value makes no sense.
     """
-    if network not in NETWORKS:
-        raise unknown_name("network", network, NETWORKS, f"`taggram models` lists all {len(NETWORKS)}")
-    builder = find_network(NETWORKS[network], network).build
-    known = [name for name in inspect.signature(builder).parameters if name != "n_tags"]
+    facts = find_facts(network)
     for option in options:
-        if option not in known:
-            options_are = f"Its options are {', '.join(known)}" if known else "It has none"
-            raise ConfigError(f"{network} has no option {option!r}.{did_you_mean(option, known)} {options_are}.")
-    model = builder(n_tags, **options)
+        if option not in facts.options:
+            options_are = f"Its options are {', '.join(facts.options)}" if facts.options else "It has none"
+            raise ConfigError(
+                f"{network} has no option {option!r}.{did_you_mean(option, facts.options)} {options_are}."
+            )
+    model = facts.build(n_tags, **options)
     model.name, model.options = network, options
     return model
+
+
+def find_facts(network: str) -> NetworkFacts:
+    """Give what its module says of a network; this loads torch.
+
+    Args:
+        network: one of `NETWORKS`.
+
+    Returns:
+        Its paper, number of outputs, options and builder.
+
+    Raises:
+        UnknownNameError: there is no such network.
+    """
+    if network not in NETWORKS:
+        raise unknown_name("network", network, NETWORKS, f"`taggram models` lists all {len(NETWORKS)}")
+    return find_network(NETWORKS[network], network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,6 +137,12 @@ class NetworkFacts:
     paper: str
     n_tags: int | None
     build: Builder
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The network's own options with their defaults."""
+        parameters = inspect.signature(self.build).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name != "n_tags"}
 
 
 def register_model(*, paper: str, n_tags: int | None) -> Callable[[BuilderT], BuilderT]:

@@ -163,7 +163,8 @@ def load_strictly(model: TaggingModel, weights: dict[str, Tensor], name: str) ->
     ]  # fmt: skip
     if any(trouble):
         raise WeightsError(f"{name}: the weights do not fit {type(model).__name__}: {'; '.join(filter(None, trouble))}")
-    model.load_state_dict(weights, strict=True, assign=True)
+    # Copies, since a file may hold tensors at odd places in memory, where sums are done in another order.
+    model.load_state_dict({key: value.clone() for key, value in weights.items()}, strict=True, assign=True)
     empty = [key for key, value in [*model.named_parameters(), *model.named_buffers()] if value.is_meta]
     if empty:
         raise WeightsError(f"{name}: the weights leave parts of {type(model).__name__} empty: {', '.join(empty)}")

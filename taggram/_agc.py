@@ -1,0 +1,68 @@
+"""Automatic gain control of a spectrogram: each region of time and frequency is brought to about the same level.
+
+Source: D. Ellis, "Time-frequency automatic gain control", 2010, web resource with code, in the simplified form of Nam,
+    Herrera and Lee, "A deep bag-of-features model for music auto-tagging", 2015, arXiv 1508.04999.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def band_layout(f_scale: float) -> tuple[int, float]:
+    """Find the mel bands on which the level is followed.
+
+    Args:
+        f_scale: how coarse they are, above 0.
+
+    Returns:
+        Their number, at least 10, and how many times as wide as usual they are, at least 2.
+    """
+    n_bands = max(10.0, 20.0 / f_scale)
+    return int(n_bands), f_scale * n_bands / 10.0
+
+
+def decaying_peak(levels: Tensor, decay: float) -> Tensor:
+    """Follow a level up at once, and down by a fixed ratio a frame: s_t = max(decay s_(t-1), level_t).
+
+    Args:
+        levels: (batch, frames, bands), at least 0.
+        decay: above 0 and below 1.
+
+    Returns:
+        (batch, frames, bands).
+    """
+    # Each turn doubles how far back a frame looks, until what lies further back has decayed to nothing.
+    reach = 1
+    while reach < levels.shape[1] and decay**reach > 0:
+        earlier = F.pad(levels[:, :-reach], (0, 0, reach, 0))
+        levels = torch.maximum(levels, earlier * decay**reach)
+        reach *= 2
+    return levels
+
+
+def spread_matrix(bands: Tensor) -> Tensor:
+    """Make the matrix that brings the levels of the bands back to the bins, each bin the mean of the bands over it.
+
+    Args:
+        bands: (bins, bands), of which at least one is above 0 at each bin.
+
+    Returns:
+        (bands, bins).
+    """
+    return (bands / bands.sum(1, keepdim=True)).T
+
+
+def onset_curve(mel: Tensor) -> Tensor:
+    """Measure how much begins in each frame: the mean rise of log10(1 + 100 mel) over the bands.
+
+    Args:
+        mel: (batch, frames, mels), at least 0.
+
+    Returns:
+        (batch, frames), at least 0; the first frame is 0.
+    """
+    rise = (1.0 + 100.0 * mel).log10().diff(dim=1).clamp_min(0.0)
+    return F.pad(rise.mean(2), (1, 0))

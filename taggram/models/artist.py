@@ -1,0 +1,102 @@
+"""CNN over time on mel spectrograms that learns music from artist labels, as a classifier and as an embedding.
+
+Source: Park, Lee, Park, Ha and Nam, "Representation learning of music using artist labels", ISMIR 2018, arXiv
+    1710.06648; the authors' released code and one saved network. The first version of the paper, of 2017, has the
+    classifier alone.
+Differs: logits out, no softmax. Dropout 0.5 before the output of the classifier is remembered from the paper: the
+    training script defines it and does not connect it, which is `dropout=0`. How the output layer starts is not stated;
+    Glorot uniform, the default of Keras, is assumed. The siamese network is its trunk here: cosine and hinge loss are
+    no layers.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from taggram.errors import ConfigError
+from taggram.frontends import LogMelConfig
+from taggram.models._blocks import Standardize, batch_norm_1d, he_uniform_
+from taggram.models._contract import TaggingModel, Task
+from taggram.models._registry import register_model
+
+PAPER = "Park et al., ISMIR 2018"
+MEL = LogMelConfig(
+    sample_rate=22_050,
+    n_fft=1024,
+    hop_length=512,
+    n_mels=128,
+    n_frames=129,  # 3 s; the code keeps the first 1291 frames of a preview of 30 s
+    power=1,
+    compression="log10_1p",
+    gain=10,
+)
+MEL_MEAN, MEL_STD = 0.22620339, 0.25794547  # of all values of the training set, kept on other data sets too
+FILTERS = (128, 128, 128, 128, 256)  # of the five convolutions
+KERNELS = (4, 4, 4, 2, 1)  # their lengths in frames; the pools behind them are as long
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "penultimate")
+
+
+class ArtistCNN(TaggingModel):
+    """Five convolutions over time, each with norm, ReLU and max-pool, then the mean over time.
+
+    Args:
+        n_tags: number of outputs, or None for no head.
+        task: what comes out: "one" for the classifier, "embedding" for the siamese network.
+        dropout: share of the 256 features dropped before the head in training.
+        frontend: settings of the front-end; its mel bands are the channels that the first convolution sees.
+
+    Raises:
+        ConfigError: `dropout` is no share.
+    Shape:
+        (batch, 1, mels=128, frames>=128) in, (batch, n_tags) logits out.
+    """
+
+    def __init__(self, n_tags: int | None, task: Task, dropout: float = 0.0, frontend: LogMelConfig = MEL) -> None:
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise ConfigError(f"dropout is {dropout!r}; wanted a number from 0 to below 1.")
+        super().__init__(
+            frontend=frontend,
+            n_features=FILTERS[-1],
+            n_tags=n_tags,
+            layers=LAYERS,
+            task=task,
+            least_frames=math.prod(KERNELS),  # 128: they leave one frame
+            dropout=dropout,
+        )
+        self.standardize = Standardize(mean=MEL_MEAN, std=MEL_STD)
+        self.convs = nn.ModuleList(
+            nn.Sequential(
+                nn.ZeroPad1d(((n_taps - 1) // 2, n_taps // 2)),  # of an odd number of zeros one more at the end
+                nn.Conv1d(n_in, n_out, n_taps),
+                batch_norm_1d(n_out),
+                nn.ReLU(),
+            )
+            for (n_in, n_out), n_taps in zip(pairwise((frontend.n_mels, *FILTERS)), KERNELS)
+        )
+        self.pools = nn.ModuleList(nn.MaxPool1d(size) if size > 1 else nn.Identity() for size in KERNELS)
+        self.convs.apply(he_uniform_)
+
+    def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
+        """Compute each convolution behind its ReLU, and the mean of the last over time, for (batch, 1, mels, frames)."""
+        x = self.standardize(patches).squeeze(1)  # (batch, 128, frames)
+        layers = {}
+        for name, conv, pool in zip(LAYERS, self.convs, self.pools):
+            x = conv(x)  # (batch, filters, frames): 129, 32, 8, 2 and 1 of them in a patch of 129
+            layers[name] = x.transpose(1, 2)
+            x = pool(x)
+        return {**layers, "penultimate": x.mean(2)}  # (batch, 256)
+
+
+@register_model(paper=PAPER, n_tags=10_000)
+def artist_basic(n_tags: int | None = None, *, dropout: float = 0.5, frontend: LogMelConfig = MEL) -> ArtistCNN:
+    """Build the classifier of artists, 2,834,448 parameters with 10,000 of them and 392,948 with 500."""
+    return ArtistCNN(n_tags, "one", dropout=dropout, frontend=frontend)
+
+
+@register_model(paper=PAPER, n_tags=None)
+def artist_siamese(n_tags: int | None = None, *, dropout: float = 0.0, frontend: LogMelConfig = MEL) -> ArtistCNN:
+    """Build the trunk of the siamese network, 264,448 parameters, whose output of 256 values is compared by cosine."""
+    return ArtistCNN(n_tags, "embedding", dropout=dropout, frontend=frontend)

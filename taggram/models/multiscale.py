@@ -1,0 +1,201 @@
+"""The multi-scale CNN: one log-mel picture of a whole clip, looked at in three resolutions.
+
+Source: Dabral, Deshmukh and Malapati, "A Multi-scale Convolutional Neural Network Architecture for Music Auto-Tagging",
+    Soft Computing for Problem Solving, Springer, 2018, doi 10.1007/978-981-13-1592-3_60. The chapter itself was not
+    read; all is as in the authors' Theano code, github.com/many-facedgod/Music-Tagger, and the layers that it uses,
+    github.com/many-facedgod/Totem. The second author's later rewrite, github.com/amalad/Multi-Scale-Music-Tagger, is
+    another network: `REWRITE` holds the options that build it.
+Differs: logits out, no sigmoid. Dropout draws a mask for each clip; the source draws one for the whole batch, as
+    `shared_mask=True` does. Kernels are not flipped, as Theano's are, which matters to no network that is trained here.
+    Running variances are unbiased, as torch's are. The source's clips all have 628 frames; a clip that does not is to
+    be cut, or padded with zeros, to `N_SAMPLES`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taggram.errors import ConfigError
+from taggram.frontends import LogMelConfig
+from taggram.models._blocks import BN_EPS, BN_MOMENTUM, Standardize
+from taggram.models._contract import TaggingModel
+from taggram.models._registry import register_model
+
+N_SAMPLES = 321_092  # of a clip of MagnaTagATune, 29.124 s
+MEL = LogMelConfig(
+    sample_rate=11_025,
+    n_fft=2048,
+    hop_length=512,
+    n_mels=128,
+    n_frames=628,
+    compression="ln_floor",
+    eps=1e-20,  # silence is -46.05
+)
+SUBSAMPLING = (2, 4)  # (mels, frames): from each resolution to the next
+Block = tuple[int, tuple[int, int], tuple[int, int]]  # filters, kernel and pool, both (mels, frames)
+BLOCKS: tuple[Block, ...] = (  # of the finest resolution; each coarser one begins a block later
+    (50, (3, 7), (2, 4)),
+    (100, (3, 5), (2, 4)),
+    (70, (3, 3), (2, 2)),
+)
+N_LAST = 70  # filters of the two convolutions behind the join
+N_FLAT = N_LAST * 8 * 9  # channels, mels and frames that the last pool leaves
+N_DENSE = 500
+Subsampling = Literal["average", "max"]
+REWRITE: dict[str, Any] = {  # options of the network as it was rewritten; its momentum 0.99 is a slip
+    "second_subsampling": "max",
+    "standardize": False,
+    "dropout": 0.6,
+    "bn_momentum": 0.99,
+    "head_gain": 1.0,
+}
+LAYERS = (
+    "pool1_1", "pool1_2", "pool1_3", "pool2_1", "pool2_2", "pool3_1", "conv_last1", "pool_last", "bn_last",
+    "penultimate",
+)  # fmt: skip
+
+
+class SharedDropout(nn.Dropout):
+    """Dropout with one mask for all clips of a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give (batch, features) for the same."""
+        return x * F.dropout(torch.ones_like(x[:1]), self.p, self.training)
+
+
+class Multiscale(TaggingModel):
+    """Three stacks of convolutions on ever coarser pictures, joined, two more convolutions and a dense layer.
+
+    Args:
+        n_tags: number of outputs, or None for no head.
+        second_subsampling: "average" or "max": how the coarsest picture is made of the middle one.
+        standardize: whether each band is scaled by the statistics of the training set, once these are known.
+        dropout: share of the features dropped before the dense layer in training.
+        shared_mask: whether one mask of dropout serves all clips of a batch.
+        bn_momentum: share of the new batch in the running statistics.
+        head_gain: what the first weights of the head are multiplied by.
+
+    Raises:
+        ConfigError: a value makes no sense.
+    Shape:
+        (batch, 1, mels=128, frames=628) in, (batch, n_tags) logits out.
+    """
+
+    def __init__(
+        self,
+        n_tags: int | None,
+        second_subsampling: Subsampling = "average",
+        standardize: bool = True,
+        dropout: float = 0.4,
+        shared_mask: bool = False,
+        bn_momentum: float = BN_MOMENTUM,
+        head_gain: float = 4.0,
+    ) -> None:
+        choices = get_args(Subsampling)
+        _check(second_subsampling in choices, "second_subsampling", second_subsampling, " or ".join(choices))
+        _check(isinstance(standardize, bool), "standardize", standardize, "True or False")
+        _check(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "a number from 0 to below 1")
+        _check(isinstance(shared_mask, bool), "shared_mask", shared_mask, "True or False")
+        _check(
+            _is_number(bn_momentum) and 0 < bn_momentum <= 1, "bn_momentum", bn_momentum, "a number above 0, at most 1"
+        )
+        _check(_is_number(head_gain) and head_gain > 0, "head_gain", head_gain, "a number above 0")
+        self.head_gain = head_gain  # first, since what follows starts the head
+        super().__init__(frontend=MEL, n_features=N_DENSE, n_tags=n_tags, layers=LAYERS, fixed_length=True)
+        self.standardize = Standardize(MEL.n_mels) if standardize else None
+        self.subsample1 = nn.AvgPool2d(SUBSAMPLING)
+        self.subsample2 = nn.AvgPool2d(SUBSAMPLING) if second_subsampling == "average" else nn.MaxPool2d(SUBSAMPLING)
+        self.fine, self.middle, self.coarse = (_stack(BLOCKS[begin:]) for begin in range(3))
+        self.conv_last1 = nn.Sequential(nn.Conv2d(3 * BLOCKS[-1][0], N_LAST, 3, padding="same"), nn.ReLU())
+        self.conv_last2 = nn.Sequential(nn.Conv2d(N_LAST, N_LAST, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
+        self.bn_last = nn.BatchNorm1d(N_FLAT, eps=BN_EPS, momentum=bn_momentum)
+        self.dropout = SharedDropout(dropout) if shared_mask else nn.Dropout(dropout)
+        self.dense = nn.Linear(N_FLAT, N_DENSE)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                _glorot_normal_(module, head_gain if module is self.head else 1.0)
+
+    def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
+        """Compute every named layer, for (batch, 1, mels, frames)."""
+        picture = patches if self.standardize is None else self.standardize(patches)  # (batch, 1, 128, 628)
+        smaller = self.subsample1(picture)  # (batch, 1, 64, 157)
+        smallest = self.subsample2(smaller)  # (batch, 1, 32, 39)
+        layers, ends = {}, []
+        stacks = ((self.fine, picture), (self.middle, smaller), (self.coarse, smallest))
+        for stack_number, (stack, x) in enumerate(stacks, start=1):
+            for block_number, block in enumerate(stack, start=1):
+                x = block(x)
+                layers[f"pool{stack_number}_{block_number}"] = _frames_first(x)
+            ends.append(x)  # (batch, 70, 16, 19)
+        conv_last1 = self.conv_last1(torch.cat(ends, 1))  # (batch, 70, 16, 19)
+        pool_last = self.conv_last2(conv_last1)  # (batch, 70, 8, 9)
+        bn_last = self.bn_last(pool_last.flatten(1))  # (batch, 5040)
+        return {
+            **layers,
+            "conv_last1": _frames_first(conv_last1),
+            "pool_last": _frames_first(pool_last),
+            "bn_last": bn_last,
+            "penultimate": self.dense(self.dropout(bn_last)).relu(),
+        }
+
+    def init_head(self, head: nn.Linear) -> None:
+        """Start the head like every other kernel, times `head_gain`."""
+        _glorot_normal_(head, self.head_gain)
+
+
+def _stack(blocks: tuple[Block, ...]) -> nn.ModuleList:
+    """The blocks of convolution, ReLU and max-pool for one resolution."""
+    channels = (1, *(n_filters for n_filters, _, _ in blocks))
+    return nn.ModuleList(
+        nn.Sequential(nn.Conv2d(n_in, n_filters, kernel, padding="same"), nn.ReLU(), nn.MaxPool2d(pool))
+        for n_in, (n_filters, kernel, pool) in zip(channels, blocks)
+    )
+
+
+def _frames_first(x: Tensor) -> Tensor:
+    """(batch, channels, mels, frames) to (batch, frames, mels, channels)."""
+    return x.permute(0, 3, 2, 1)
+
+
+def _glorot_normal_(module: nn.Conv2d | nn.Linear, gain: float) -> None:
+    """Start a kernel from a normal of variance 2 / (fan_in + fan_out), times the gain; biases at 0."""
+    nn.init.xavier_normal_(module.weight, gain)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _check(fits: bool, name: str, came: object, wanted: str) -> None:
+    if not fits:
+        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@register_model(paper="Dabral et al., Soft Computing for Problem Solving 2018", n_tags=50)
+def multiscale(
+    n_tags: int | None = None,
+    *,
+    second_subsampling: Subsampling = "average",
+    standardize: bool = True,
+    dropout: float = 0.4,
+    shared_mask: bool = False,
+    bn_momentum: float = BN_MOMENTUM,
+    head_gain: float = 4.0,
+) -> Multiscale:
+    """Build the multi-scale CNN, 2,936,810 parameters with 50 tags."""
+    return Multiscale(
+        n_tags,
+        second_subsampling=second_subsampling,
+        standardize=standardize,
+        dropout=dropout,
+        shared_mask=shared_mask,
+        bn_momentum=bn_momentum,
+        head_gain=head_gain,
+    )

@@ -1,0 +1,268 @@
+"""The Ballroom networks: the paper's shapes and front-end, and Time-Frequency started from trained branches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import taggram
+from taggram.errors import ConfigError
+from taggram.frontends import create_frontend
+from taggram.models._ballroom_mel import BALLROOM_MEL
+
+NETWORKS = ("ballroom_black_box", "ballroom_time", "ballroom_frequency", "ballroom_time_frequency")
+
+
+def create(network, **options):
+    torch.manual_seed(0)
+    return taggram.create_model(network, n_tags=8, **options).eval()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def patches(n_frames=80, seed=0):
+    return noise(2, 1, 40, n_frames, seed=seed)
+
+
+def layers_of(model, x):
+    with torch.inference_mode():
+        return model.forward_layers(x)
+
+
+def is_start_of(branch, source):
+    return torch.equal(branch.weight, source.weight) and torch.equal(branch.bias, source.bias)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "shape"),
+    [
+        ("ballroom_black_box", {"n_frames": 80}, (12, 8)),
+        ("ballroom_black_box", {"n_frames": 250}, (12, 200)),
+        ("ballroom_time", {"n_frames": 80}, (1, 60)),
+        ("ballroom_time", {"n_frames": 250}, (1, 200)),
+        ("ballroom_frequency", {"height": 30}, (30, 1)),
+        ("ballroom_frequency", {"height": 40}, (40, 1)),
+    ],
+    ids=str,
+)
+def test_kernels_have_the_shape_of_the_paper(network, options, shape):
+    assert create(network, **options).conv.weight.shape == (32, 1, *shape)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "layer", "shape"),
+    [  # (batch, frames, mels, filters), where the layer keeps time
+        ("ballroom_black_box", {"n_frames": 80}, "conv", (2, 73, 29, 32)),
+        ("ballroom_black_box", {"n_frames": 80}, "pool", (2, 73, 7, 32)),
+        ("ballroom_black_box", {"n_frames": 80}, "penultimate", (2, 200)),
+        ("ballroom_black_box", {"n_frames": 250}, "conv", (2, 51, 29, 32)),
+        ("ballroom_black_box", {"n_frames": 250}, "pool", (2, 51, 7, 32)),
+        ("ballroom_time", {"n_frames": 80}, "conv", (2, 21, 40, 32)),
+        ("ballroom_time", {"n_frames": 80}, "pool", (2, 21, 32)),
+        ("ballroom_time", {"n_frames": 80}, "penultimate", (2, 672)),
+        ("ballroom_time", {"n_frames": 250}, "conv", (2, 51, 40, 32)),
+        ("ballroom_time", {"n_frames": 250}, "penultimate", (2, 1632)),
+        ("ballroom_frequency", {"height": 30}, "conv", (2, 80, 11, 32)),
+        ("ballroom_frequency", {"height": 30}, "penultimate", (2, 352)),
+        ("ballroom_frequency", {"height": 32}, "penultimate", (2, 288)),
+        ("ballroom_frequency", {"height": 34}, "penultimate", (2, 224)),
+        ("ballroom_frequency", {"height": 36}, "penultimate", (2, 160)),
+        ("ballroom_frequency", {"height": 38}, "penultimate", (2, 96)),
+        ("ballroom_frequency", {"height": 40}, "conv", (2, 80, 1, 32)),
+        ("ballroom_frequency", {"height": 40}, "penultimate", (2, 32)),
+        ("ballroom_time_frequency", {}, "time_conv", (2, 21, 40, 32)),
+        ("ballroom_time_frequency", {}, "time_pool", (2, 21, 32)),
+        ("ballroom_time_frequency", {}, "frequency_conv", (2, 80, 9, 32)),
+        ("ballroom_time_frequency", {}, "frequency_pool", (2, 288)),
+        ("ballroom_time_frequency", {}, "concat", (2, 960)),
+        ("ballroom_time_frequency", {}, "penultimate", (2, 200)),
+    ],
+    ids=str,
+)
+def test_layer_has_the_shape_of_the_paper(network, options, layer, shape):
+    model = create(network, **options)
+    assert layers_of(model, patches(model.frontend.n_frames))[layer].shape == shape
+
+
+def test_concatenation_is_frames_then_mels_filter_by_filter():
+    layers = layers_of(create("ballroom_time_frequency"), patches())
+    concat = layers["concat"].unflatten(1, (32, 1, 30))
+    assert torch.equal(concat[..., 0, :21], layers["time_pool"].transpose(1, 2))
+    assert torch.equal(concat[..., 0, 21:].flatten(1), layers["frequency_pool"])
+
+
+def test_time_looks_at_each_mel_band_alone():
+    model = create("ballroom_time")
+    x = patches()
+    torch.testing.assert_close(model.forward_features(x.flip(2)), model.forward_features(x))
+
+
+def test_frequency_looks_at_each_frame_alone():
+    model = create("ballroom_frequency")
+    x = patches()
+    torch.testing.assert_close(model.forward_features(x.flip(3)), model.forward_features(x))
+
+
+def test_frequency_of_a_longer_patch_is_the_maximum_of_its_parts():
+    model = create("ballroom_frequency")
+    first, second = patches(seed=1), patches(37, seed=2)
+    parts = torch.maximum(model.forward_features(first), model.forward_features(second))
+    torch.testing.assert_close(model.forward_features(torch.cat([first, second], 3)), parts)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_half_of_the_features_is_dropped_before_the_head(network):
+    assert create(network).head_dropout.p == 0.5
+
+
+@pytest.mark.parametrize("network", ["ballroom_black_box", "ballroom_time_frequency"])
+def test_half_of_the_pooled_is_dropped_before_the_dense_layer(network):
+    model = create(network).train()
+    share = [(model.dropout(torch.ones(10_000)) == value).float().mean().item() for value in (0.0, 2.0)]
+    assert share == pytest.approx([0.5, 0.5], abs=0.03)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_weights_start_as_glorot_uniform(network):
+    spreads = []
+    for module in create(network).modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            fans = module.weight[0].numel() + module.weight[:, 0].numel()
+            spreads.append(module.weight.abs().max().item() / (6 / fans) ** 0.5)
+    assert spreads == pytest.approx([1.0] * len(spreads), abs=0.02)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_biases_start_at_0(network):
+    assert not any(value.any() for name, value in create(network).named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_patches_are_standardised_first(network):
+    model = create(network)
+    before = model.forward_features(patches())
+    model.standardize.set_statistics(torch.tensor([3.0]), torch.tensor([2.0]))
+    torch.testing.assert_close(model.forward_features(2 * patches() + 3), before)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_exactly_one_tag_holds(network):
+    assert create(network).task == "one"
+
+
+@pytest.mark.parametrize("network", ["ballroom_black_box", "ballroom_time"])
+@pytest.mark.parametrize("n_frames", [0, 81, 80.5, "80", None])
+def test_patch_of_another_length_is_refused(network, n_frames):
+    with pytest.raises(ConfigError, match=f"n_frames={n_frames!r}; there are patches of 80 and 250 frames"):
+        create(network, n_frames=n_frames)
+
+
+@pytest.mark.parametrize("height", [0, -1, 41, 32.0, True, "32"])
+def test_height_beyond_the_mels_is_refused(height):
+    with pytest.raises(ConfigError, match=f"height={height!r}; .* from 1 to 40"):
+        create("ballroom_frequency", height=height)
+
+
+def branches():
+    time, frequency = create("ballroom_time"), create("ballroom_frequency")
+    for parameter in (*time.parameters(), *frequency.parameters()):
+        torch.nn.init.normal_(parameter)
+    return time, frequency
+
+
+def test_started_branches_are_their_sources_bit_for_bit():
+    model, (time, frequency) = create("ballroom_time_frequency"), branches()
+    model.start_branches(time, frequency)
+    assert is_start_of(model.time_conv, time.conv)
+    assert is_start_of(model.frequency_conv, frequency.conv)
+
+
+def test_started_branches_see_what_their_sources_see():
+    model, (time, frequency) = create("ballroom_time_frequency"), branches()
+    model.start_branches(time, frequency)
+    layers = layers_of(model, patches())
+    assert torch.equal(layers["time_pool"], layers_of(time, patches())["pool"])
+    assert torch.equal(layers["frequency_pool"], layers_of(frequency, patches())["penultimate"])
+
+
+def test_started_branches_go_on_learning():
+    model, (time, frequency) = create("ballroom_time_frequency"), branches()
+    model.start_branches(time, frequency)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model.forward_head(model.forward_features(patches())).square().sum().backward()
+    optimizer.step()
+    moved = [not torch.equal(a, b) for a, b in zip(
+        (*model.time_conv.parameters(), *model.frequency_conv.parameters()),
+        (*time.conv.parameters(), *frequency.conv.parameters()),
+    )]  # fmt: skip
+    assert all(moved)
+
+
+def test_sources_of_the_branches_stay_as_they_are():
+    model, (time, frequency) = create("ballroom_time_frequency"), branches()
+    before = time.conv.weight.clone()
+    model.start_branches(time, frequency)
+    torch.nn.init.zeros_(model.time_conv.weight)
+    assert torch.equal(time.conv.weight, before)
+
+
+def test_starting_the_branches_leaves_the_dense_layers():
+    model = create("ballroom_time_frequency")
+    before = [value.clone() for value in (*model.dense.parameters(), *model.head.parameters())]
+    model.start_branches(*branches())
+    after = (*model.dense.parameters(), *model.head.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(after, before))
+
+
+@pytest.mark.parametrize(
+    ("time", "frequency", "message"),
+    [
+        (("ballroom_time", {"n_frames": 250}), ("ballroom_frequency", {}), r"BallroomTime are 1 x 200 .* has 1 x 60"),
+        (("ballroom_time", {}), ("ballroom_frequency", {"height": 34}), r"are 34 x 1 \(mels x frames\).* has 32 x 1"),
+        (("ballroom_frequency", {}), ("ballroom_time", {}), "a BallroomFrequency came; .* from a BallroomTime"),
+        (("ballroom_time", {}), ("ballroom_black_box", {}), "a BallroomBlackBox came; .* from a BallroomFrequency"),
+    ],
+    ids=str,
+)
+def test_branch_of_another_shape_is_refused_and_nothing_copied(time, frequency, message):
+    model = create("ballroom_time_frequency")
+    before = model.time_conv.weight.clone()
+    (time, time_options), (frequency, frequency_options) = time, frequency
+    with pytest.raises(ConfigError, match=message):
+        model.start_branches(create(time, **time_options), create(frequency, **frequency_options))
+    assert torch.equal(model.time_conv.weight, before)
+
+
+def log_mel_frame(samples, number):
+    """One frame, computed as Essentia describes it."""
+    n = np.arange(2048)
+    window = 0.44959 - 0.49364 * np.cos(2 * np.pi * n / 2047) + 0.05677 * np.cos(4 * np.pi * n / 2047)
+    padded = np.concatenate([np.zeros(1024), samples, np.zeros(1024)])
+    frame = padded[1024 * number : 1024 * number + 2048]
+    power = np.abs(np.fft.rfft(frame * window * 2 / window.sum())) ** 2
+    mel_of_bins = 1127 * np.log1p(np.arange(1025) * 44_100 / 2048 / 700)
+    width = 1127 * np.log1p(22_050 / 700) / 41  # in mel; the centres stand as far apart
+    triangles = np.maximum(0, 1 - np.abs(mel_of_bins[:, None] - width * np.arange(1, 41)) / width)
+    return np.log10(1 + 10_000 * power @ (triangles / triangles.sum(0)))
+
+
+@pytest.mark.parametrize("number", [0, 3, 7])
+def test_front_end_is_that_of_essentia(number):
+    samples = 0.1 * noise(8 * 1024 - 1)
+    frames = create_frontend(BALLROOM_MEL)(samples[None])[0, 0]
+    wanted = log_mel_frame(samples.double().numpy(), number)
+    np.testing.assert_allclose(frames[:, number], wanted, rtol=0, atol=1e-5)
+
+
+def test_silence_is_0():
+    assert not create_frontend(BALLROOM_MEL)(torch.zeros(1, 44_100)).any()
+
+
+@pytest.mark.parametrize(("n_frames", "n_patches"), [(80, 16), (250, 5)])
+def test_patches_of_a_clip_of_30_s(n_frames, n_patches):
+    frontend = create("ballroom_time", n_frames=n_frames).frontend
+    n_clip_frames = frontend.n_frames_in(30 * 44_100)
+    assert (n_clip_frames, n_clip_frames // frontend.n_frames) == (1292, n_patches)

@@ -1,0 +1,256 @@
+"""The syllable onset networks: shapes, padding, dropout, start of the weights, and the front-end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import taggram
+from taggram.errors import ConfigError
+from taggram.frontends import create_frontend
+from taggram.models.syllable_onset import SYLLABLE_MEL
+
+NETWORKS = ("syllable_onset", "syllable_onset_schluter")
+BRANCHES = {  # size of the kernels and number of the filters
+    "temporal": [((1, 7), 12), ((3, 7), 6), ((5, 7), 3), ((1, 12), 12), ((3, 12), 6), ((5, 12), 3)],
+    "timbral": [((50, 1), 12), ((50, 5), 6), ((50, 10), 3), ((70, 1), 12), ((70, 5), 6), ((70, 10), 3)],
+}
+
+each_network = pytest.mark.parametrize("network", NETWORKS)
+each_kind = pytest.mark.parametrize("kind", BRANCHES)
+
+
+def create(network="syllable_onset", **options):
+    torch.manual_seed(0)
+    return taggram.create_model(network, n_tags=2, **options).eval()
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def patches():
+    return noise(2, 1, 80, 21)
+
+
+def count(modules):
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+@each_kind
+def test_filters_of_the_branches(kind):
+    branches = create(kind=kind).branches
+    assert [(branch.conv.kernel_size, branch.conv.out_channels) for branch in branches] == BRANCHES[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "parts"),
+    [  # branches, second convolution, dense layer, head
+        ("temporal", 32, [897, 12_128, 196_864, 514]),
+        ("temporal", 20, [897, 7_580, 123_136, 514]),
+        ("timbral", 32, [8_682, 12_128, 164_096, 514]),
+        ("timbral", 20, [8_682, 7_580, 102_656, 514]),
+    ],
+)
+def test_parameters_of_each_part(kind, width, parts):
+    model = create(kind=kind, width=width)
+    assert [count([part]) for part in (model.branches, model.conv, model.dense, model.head)] == parts
+
+
+def test_parameters_of_each_part_of_the_baseline():
+    model = create("syllable_onset_schluter")
+    parts = [count([part]) for part in (model.conv1, model.conv2, model.dense, model.head)]
+    assert parts == [220, 1_820, 532_736, 514]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "layer", "shape"),
+    [  # (batch, frames, mels, filters)
+        ("syllable_onset", {"kind": "temporal"}, "branches", (2, 5, 27, 42)),
+        ("syllable_onset", {"kind": "temporal"}, "conv", (2, 3, 25, 32)),
+        ("syllable_onset", {"kind": "temporal"}, "pool", (2, 3, 8, 32)),
+        ("syllable_onset", {"kind": "temporal"}, "penultimate", (2, 256)),
+        ("syllable_onset", {"kind": "timbral"}, "branches", (2, 7, 16, 42)),
+        ("syllable_onset", {"kind": "timbral"}, "conv", (2, 5, 14, 32)),
+        ("syllable_onset", {"kind": "timbral"}, "pool", (2, 5, 4, 32)),
+        ("syllable_onset", {"width": 20}, "conv", (2, 3, 25, 20)),
+        ("syllable_onset_schluter", {}, "conv1", (2, 15, 78, 10)),
+        ("syllable_onset_schluter", {}, "pool1", (2, 15, 26, 10)),
+        ("syllable_onset_schluter", {}, "conv2", (2, 13, 24, 20)),
+        ("syllable_onset_schluter", {}, "pool2", (2, 13, 8, 20)),
+        ("syllable_onset_schluter", {}, "penultimate", (2, 256)),
+    ],
+    ids=str,
+)
+def test_layer_has_the_shape_of_the_paper(network, options, layer, shape):
+    assert create(network, **options).forward_layers(patches())[layer].shape == shape
+
+
+@each_kind
+@pytest.mark.parametrize("number", range(6))
+def test_convolution_of_a_branch_keeps_the_size(kind, number):
+    branch = create(kind=kind).branches[number]
+    assert branch.conv(branch.pad(patches())).shape[2:] == (80, 21)
+
+
+@each_kind
+@pytest.mark.parametrize("number", range(6))
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_convolution_of_a_branch_has_its_odd_zero_at_the_end(kind, number):
+    branch = create(kind=kind).branches[number]
+    same = F.conv2d(patches(), branch.conv.weight, branch.conv.bias, padding="same")
+    torch.testing.assert_close(branch.conv(branch.pad(patches())), same)
+
+
+@pytest.mark.parametrize(("kind", "mels", "frames"), [("temporal", 2, 1), ("timbral", 5, 3)])
+def test_last_pool_of_a_branch_takes_what_is_left(kind, mels, frames):
+    ramp = torch.arange(80 * 21.0).reshape(1, 1, 80, 21)
+    corner = torch.full_like(ramp, -1.0)
+    corner[..., -mels:, -frames:] = ramp[..., -mels:, -frames:]
+    pooled = create(kind=kind).branches[0].pool(corner)
+    assert (pooled > 0).sum() == 1
+    assert pooled[0, 0, -1, -1] == 80 * 21 - 1
+
+
+@each_network
+def test_activations_are_elu(network):
+    penultimate = create(network).forward_features(patches())
+    assert -1 < penultimate.min() < -0.1
+    assert penultimate.max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "rate"),
+    [("temporal", 32, 0.3), ("temporal", 20, 0.3), ("timbral", 32, 0.38), ("timbral", 20, 0.3)],
+)
+def test_dropout_of_the_released_models(kind, width, rate):
+    model = create(kind=kind, width=width)
+    assert (model.dropout.p, model.head_dropout.p) == (rate, rate)
+
+
+@each_kind
+@pytest.mark.parametrize("width", [32, 20])
+def test_dropout_of_the_dense_layer_only(kind, width):
+    model = create(kind=kind, width=width, dropout="dense_only")
+    assert (model.dropout.p, model.head_dropout.p) == (0.0, 0.3)
+
+
+@pytest.mark.parametrize("layer", ["branches", "pool"])
+def test_values_after_each_pool_are_dropped(layer):
+    model = create().train()
+    share = (model.forward_layers(noise(50, 1, 80, 21))[layer] == 0).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.02)
+
+
+def test_dropout_of_the_baseline():
+    assert create("syllable_onset_schluter").head_dropout.p == 0.2503
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("syllable_onset", {"kind": "temporal"}),
+        ("syllable_onset", {"kind": "timbral"}),
+        ("syllable_onset_schluter", {}),
+    ],
+    ids=str,
+)
+def test_weights_before_the_head_start_as_he_uniform(network, options):
+    model = create(network, **options)
+    weights = [value for name, value in model.named_parameters() if name.endswith("weight") and "head" not in name]
+    shares = [(weight.abs().max() * (weight[0].numel() / 6) ** 0.5).item() for weight in weights]
+    assert all(0.9 < share <= 1 for share in shares)
+
+
+@each_network
+def test_head_starts_as_glorot_uniform(network):
+    assert create(network).head.weight.abs().max().item() == pytest.approx((6 / (256 + 2)) ** 0.5, rel=0.02)
+
+
+@each_network
+def test_biases_start_at_0(network):
+    assert not any(value.any() for name, value in create(network).named_parameters() if name.endswith("bias"))
+
+
+@each_network
+def test_each_cell_of_a_patch_is_standardised_by_itself(network):
+    model = create(network)
+    before = model.forward_features(patches())
+    mean, std = noise(80, 21), 1 + noise(80, 21).abs()
+    model.standardize.set_statistics(mean, std)
+    torch.testing.assert_close(model.forward_features(patches() * std + mean), before, rtol=1e-4, atol=1e-4)
+
+
+@each_network
+def test_statistics_of_the_cells_are_saved(network):
+    model, other = create(network), create(network)
+    model.standardize.set_statistics(noise(80, 21), 1 + noise(80, 21).abs())
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.forward_features(patches()), model.forward_features(patches()))
+
+
+@each_network
+def test_exactly_one_of_onset_and_none_holds(network):
+    assert create(network).task == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "choices"),
+    [
+        ("kind", "rhythmic", "temporal and timbral"),
+        ("kind", None, "temporal and timbral"),
+        ("width", 64, "32 and 20"),
+        ("width", 32.0, "32 and 20"),
+        ("width", "32", "32 and 20"),
+        ("dropout", "none", "released and dense_only"),
+        ("dropout", 0.3, "released and dense_only"),
+    ],
+)
+def test_unknown_choice_is_refused(name, value, choices):
+    with pytest.raises(ConfigError, match=f"^{name}={value!r}; there are {choices}"):
+        create(**{name: value})
+
+
+def test_window_of_25_ms_and_bins():
+    frontend = create_frontend(SYLLABLE_MEL)
+    assert (len(frontend.window), len(frontend.filters)) == (1103, 1104)
+
+
+@each_network
+def test_patch_is_10_frames_either_side_of_one(network):
+    assert create(network).frontend.n_frames == 21
+
+
+def test_frames_are_10_ms_apart():
+    assert create_frontend(SYLLABLE_MEL).n_frames_in(44_100 - 1) == 100
+
+
+def log_mel_frame(samples, number):
+    """One frame, computed as Essentia describes it."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1103) / 1102)
+    padded = np.concatenate([np.zeros(552), samples, np.zeros(1103)])
+    frame = padded[441 * number : 441 * number + 1103]
+    power = np.abs(np.fft.rfft(frame * window * 2 / window.sum(), n=2206)) ** 2
+    mel_of_bins = 1127 * np.log1p(np.arange(1104) * 44_100 / 2206 / 700)
+    width = 1127 * np.log1p(11_000 / 700) / 81  # in mel; the centres stand as far apart
+    triangles = np.maximum(0, 1 - np.abs(mel_of_bins[:, None] - width * np.arange(1, 81)) / width)
+    return np.log(1 + 100_000 * power @ (triangles / triangles.sum(0)))
+
+
+@pytest.mark.parametrize("number", [0, 1, 10, 20])
+def test_front_end_is_that_of_essentia(number):
+    samples = 0.1 * noise(21 * 441 - 1)
+    frames = create_frontend(SYLLABLE_MEL)(samples[None])[0, 0]
+    wanted = log_mel_frame(samples.double().numpy(), number)
+    np.testing.assert_allclose(frames[:, number], wanted, rtol=0, atol=1e-4)
+
+
+def test_louder_sound_is_nowhere_lower():
+    frontend, samples = create_frontend(SYLLABLE_MEL), 0.1 * noise(1, 44_100)
+    assert (frontend(2 * samples) > frontend(samples)).all()
+
+
+def test_silence_is_0():
+    assert not create_frontend(SYLLABLE_MEL)(torch.zeros(1, 44_100)).any()
