@@ -44,10 +44,13 @@ def decaying_peak(levels: Tensor, decay: float) -> Tensor:
 
 
 def spread_matrix(bands: Tensor) -> Tensor:
-    """Make the matrix that brings the levels of the bands back to the bins, each bin the mean of the bands over it.
+    """Make the matrix that brings the levels of the bands back to the bins, as a mean of the bands over each bin.
+
+    Bands at least twice as wide as usual leave no bin uncovered, and a level is 0 only in a silent clip, so that the
+    source's rules for uncovered bins and levels of 0 would never act.
 
     Args:
-        bands: (bins, bands), of which at least one is above 0 at each bin.
+        bands: (bins, bands), at each bin at least one above 0.
 
     Returns:
         (bands, bins).
@@ -55,8 +58,8 @@ def spread_matrix(bands: Tensor) -> Tensor:
     return (bands / bands.sum(1, keepdim=True)).T
 
 
-def onset_curve(mel: Tensor) -> Tensor:
-    """Measure how much begins in each frame: the mean rise of log10(1 + 100 mel) over the bands.
+def mean_rise(mel: Tensor) -> Tensor:
+    """Give the rise of log10(1 + 100 mel) from frame to frame, a fall being none, its mean over the bands.
 
     Args:
         mel: (batch, frames, mels), at least 0.

@@ -1,20 +1,21 @@
 """Front-ends: from a waveform to what a network eats, log-mel frames, MFCC or the samples themselves.
 
 All spectrograms take one way: frames cut by stride, times the window, real FFT, power, product with the mel filters,
-compression. The fields of `LogMelConfig` say how, for every published network. Scaling by the statistics of a data set
-is no part of it.
+compression. The fields of `LogMelConfig` say how, for every published network but one, for which `AGCMelConfig` adds a
+gain control before the mel filters. Scaling by the statistics of a data set is no part of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
+from taggram._agc import band_layout, decaying_peak, mean_rise, spread_matrix
 from taggram.errors import AudioError, ConfigError, did_you_mean
 
 Window: TypeAlias = Literal["hann", "hann_symmetric", "blackmanharris62", "rectangular"]
@@ -26,7 +27,8 @@ Compression: TypeAlias = Literal["none", "log10_1p", "ln_1p", "log10_eps", "ln_e
 
 _FLOAT16_MAX = 65_504.0
 _LEAST_EPS = 1e-37  # anything smaller is no normal float32, and its logarithm may be infinite
-_GROUP_VALUES = 2**18  # samples of the frames that are worked on together: 1 MiB, which stays in the cache
+_GROUP_VALUES = 2**18  # values of the frames that are worked on together: 1 MiB, which stays in the cache
+_ONSET_MELS = 40  # bands of the onset curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,56 @@ class MFCCConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AGCMelConfig:
+    """How a mel spectrogram with automatic gain control is made.
+
+    Before the mel filters, each bin of a frame is divided by the level around it: that of a few wide mel bands, which
+    follows a rise at once and a fall slowly. So do Nam, Herrera and Lee, "A deep bag-of-features model for music
+    auto-tagging", 2015.
+
+    Attributes:
+        mel: the spectrogram, before the gain control and behind it.
+        floor: share of the largest value of the clip's spectrum that is added to every bin.
+        t_scale_s: time in seconds in which a level falls to 1 / e.
+        f_scale: sets the wide bands: there are n = max(10, 20 / f_scale), f_scale n / 10 times as wide as usual.
+        eps: added to the level that is divided by.
+
+    Raises:
+        ConfigError: some value makes no sense.
+    """
+
+    mel: LogMelConfig
+    floor: float = 1e-4
+    t_scale_s: float = 0.5
+    f_scale: float = 2.0
+    eps: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
+        _check(_is_number(self.floor) and self.floor >= 0, "floor", self.floor, "a number from 0 on")
+        _check(_is_number(self.t_scale_s) and self.t_scale_s > 0, "t_scale_s", self.t_scale_s, "a number above 0")
+        finest = min(2.0, 40 / self.mel.n_fft)  # a wide band for each bin
+        fits = _is_number(self.f_scale) and self.f_scale >= finest
+        _check(fits, "f_scale", self.f_scale, f"a number from {finest:g} on")
+        _check(_is_number(self.eps) and self.eps > _LEAST_EPS, "eps", self.eps, f"a number above {_LEAST_EPS:g}")
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the waveform in Hz."""
+        return self.mel.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Step from frame to frame in samples."""
+        return self.mel.hop_length
+
+    @property
+    def n_frames(self) -> int:
+        """Length of the patch that a network looks at, in frames."""
+        return self.mel.n_frames
+
+
+@dataclass(frozen=True, kw_only=True)
 class RawConfig:
     """The waveform as it is. Its frames are its samples.
 
@@ -200,9 +252,14 @@ class RawConfig:
         return self.n_samples
 
 
-FrontendConfig: TypeAlias = LogMelConfig | MFCCConfig | RawConfig
+FrontendConfig: TypeAlias = LogMelConfig | MFCCConfig | AGCMelConfig | RawConfig
 
-_KINDS: dict[str, type[FrontendConfig]] = {"log_mel": LogMelConfig, "mfcc": MFCCConfig, "raw": RawConfig}
+_KINDS: dict[str, type[FrontendConfig]] = {
+    "log_mel": LogMelConfig,
+    "mfcc": MFCCConfig,
+    "agc_mel": AGCMelConfig,
+    "raw": RawConfig,
+}
 
 
 def config_to_dict(config: FrontendConfig) -> dict[str, Any]:
@@ -212,11 +269,11 @@ def config_to_dict(config: FrontendConfig) -> dict[str, Any]:
         config: any front-end's config.
 
     Returns:
-        All fields by name, and "kind": "log_mel", "mfcc" or "raw".
+        All fields by name, and "kind": "log_mel", "mfcc", "agc_mel" or "raw".
     """
     kind = next(name for name, cls in _KINDS.items() if isinstance(config, cls))
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    if isinstance(config, MFCCConfig):
+    if isinstance(config, MFCCConfig | AGCMelConfig):
         values["mel"] = config_to_dict(config.mel)
     return {"kind": kind, **values}
 
@@ -250,11 +307,12 @@ def config_from_dict(values: Mapping[str, Any]) -> FrontendConfig:
     return cls(**given)
 
 
-def mel_filterbank(config: LogMelConfig) -> Tensor:
+def mel_filterbank(config: LogMelConfig, widening: float = 1.0) -> Tensor:
     """Make the triangular mel filters.
 
     Args:
         config: their number, edges, scale and norm.
+        widening: how many times as wide each triangle is, about the same peak; the norm stays that of the plain ones.
 
     Returns:
         (n_fft // 2 + 1, n_mels) float32, at least 0. A band narrower than the distance of two bins may be all 0.
@@ -272,6 +330,8 @@ def mel_filterbank(config: LogMelConfig) -> Tensor:
     width = edges.diff()
     rising = (bins[:, None] - edges[:-2]) / width[:-1]
     falling = (edges[2:] - bins[:, None]) / width[1:]
+    if widening != 1.0:
+        rising, falling = 1.0 - (1.0 - rising) / widening, 1.0 - (1.0 - falling) / widening
     filters = torch.minimum(rising, falling).clamp_min(0.0)  # (bins, mels)
     if config.mel_norm == "slaney":
         filters = filters * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
@@ -370,14 +430,7 @@ class Frontend(nn.Module):
         Raises:
             AudioError: the waveform has the wrong shape or type, or is too short for one frame.
         """
-        _check_samples(waveform, ("batch", "samples"))
-        if len(waveform) == 0:
-            raise AudioError("an empty batch came; at least one waveform is wanted.")
-        n_samples = waveform.shape[1]
-        if n_samples < self._framing.least:
-            raise AudioError(self._framing.too_short(n_samples))
-        padded = self._framing.pad(waveform, self._framing.before, self._framing.after(n_samples))
-        return self._shaped(self._clip(self._frame_values(self._framed(padded))))
+        return self._shaped(self._clip(self._values(waveform)))
 
     def n_frames_in(self, n_samples: int) -> int:
         """Count the frames of a sound.
@@ -414,6 +467,17 @@ class Frontend(nn.Module):
         """
         return FrontendStream(self)
 
+    def _values(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) to (batch, frames, values), after a check."""
+        _check_samples(waveform, ("batch", "samples"))
+        if len(waveform) == 0:
+            raise AudioError("an empty batch came; at least one waveform is wanted.")
+        n_samples = waveform.shape[1]
+        if n_samples < self._framing.least:
+            raise AudioError(self._framing.too_short(n_samples))
+        padded = self._framing.pad(waveform, self._framing.before, self._framing.after(n_samples))
+        return self._frame_values(self._framed(padded))
+
     def _framed(self, padded: Tensor) -> Tensor:
         """(batch, samples) to (batch, frames, length), a view."""
         return padded.unfold(-1, self._framing.length, self._framing.hop)
@@ -447,22 +511,26 @@ class LogMel(Frontend):
 
     def _frame_values(self, frames: Tensor) -> Tensor:
         with torch.autocast(frames.device.type, enabled=False):  # half precision would overflow
-            if frames.device.type != "cpu" or torch.compiler.is_compiling():
-                return self._log_mel(frames)
-            if frames.shape[:2].numel() == 1:
+            if frames.device.type == "cpu" and frames.shape[:2].numel() == 1 and not torch.compiler.is_compiling():
                 # One row alone is multiplied by another routine, whose rounding differs in the last bit.
                 return self._log_mel(frames.expand(-1, 2, -1))[:, :1]
-            n_groups = min(frames.shape[1], -(-frames.numel() // _GROUP_VALUES))
-            groups = [self._log_mel(group) for group in frames.tensor_split(n_groups, dim=1)]
-            return groups[0] if n_groups == 1 else torch.cat(groups, dim=1)
+            return _in_groups(self._log_mel, frames)
 
     def _log_mel(self, frames: Tensor) -> Tensor:
-        """(batch, frames, length) to (batch, frames, mels). In place only where autograd needs no older value."""
+        """(batch, frames, length) to (batch, frames, mels)."""
+        return self._mel_of(self._spectrum(frames))
+
+    def _spectrum(self, frames: Tensor) -> Tensor:
+        """(batch, frames, length) to (batch, frames, bins). In place only where autograd needs no older value."""
         spectrum = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.config.n_fft)
-        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)  # (batch, frames, bins)
+        power: Tensor = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
         if self.config.power == 1:
             power = power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()  # the root of 0 has no gradient
-        mel = power @ self.filters.to(power.dtype)
+        return power
+
+    def _mel_of(self, spectrum: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, frames, mels), compressed."""
+        mel = spectrum @ self.filters.to(spectrum.dtype)
         if self.config.float16:
             mel = mel.clamp_max_(_FLOAT16_MAX)
             rounded = mel.half().to(mel.dtype)
@@ -516,6 +584,71 @@ class MFCC(Frontend):
     def _clip(self, values: Tensor) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
             return self.mel._clip(values) @ self.dct.to(values.dtype)
+
+
+class AGCMel(Frontend):
+    """Mel spectrogram with automatic gain control, compressed.
+
+    Args:
+        config: how it is made.
+    """
+
+    def __init__(self, config: AGCMelConfig) -> None:
+        self.config: AGCMelConfig
+        self.bands: Tensor
+        self.spread: Tensor
+        mel = LogMel(config.mel)
+        super().__init__(config, mel._framing, config.mel.n_mels, needs_whole_sound=True)
+        self.mel = mel
+        self.decay = math.exp(-config.hop_length / (config.sample_rate * config.t_scale_s))  # a frame
+        n_bands, widening = band_layout(config.f_scale)
+        wide = LogMelConfig(
+            sample_rate=config.sample_rate,
+            n_fft=config.mel.n_fft,
+            hop_length=config.hop_length,
+            n_mels=n_bands,
+            n_frames=config.n_frames,
+        )
+        bands = mel_filterbank(wide, widening)
+        self.register_buffer("bands", bands, persistent=False)
+        self.register_buffer("spread", spread_matrix(bands), persistent=False)
+
+    def _frame_values(self, frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, enabled=False):
+            return _in_groups(self.mel._spectrum, frames)
+
+    def _clip(self, values: Tensor) -> Tensor:
+        return self.mel._clip(self._levelled(values, self.mel._mel_of))
+
+    def _levelled(self, spectrum: Tensor, then: Callable[[Tensor], Tensor]) -> Tensor:
+        """Give what `then` makes of (batch, frames, bins) under gain control."""
+        with torch.autocast(spectrum.device.type, enabled=False):
+            bands, spread = self.bands.to(spectrum.dtype), self.spread.to(spectrum.dtype)
+            floor = self.config.floor * spectrum.amax(dim=(1, 2), keepdim=True)
+            levels = decaying_peak(spectrum @ bands + floor * bands.sum(0), self.decay)  # (batch, frames, bands)
+
+            def level_and_go_on(part: Tensor, levels: Tensor) -> Tensor:
+                return then((part + floor) / (levels @ spread + self.config.eps))
+
+            return _in_groups(level_and_go_on, spectrum, levels)
+
+
+def onset_curve(waveform: Tensor, frontend: AGCMel) -> Tensor:
+    """Measure how much begins in each frame, after gain control.
+
+    Args:
+        waveform: (batch, samples), mono, -1 to 1, at the front-end's rate.
+        frontend: makes the frames.
+
+    Returns:
+        (batch, frames), at least 0: the rise of log10(1 + 100 mel) since the frame before, its mean over 40 mel bands.
+        The first frame is 0.
+
+    Raises:
+        AudioError: the waveform has the wrong shape or type, or is too short for one frame.
+    """
+    filters = mel_filterbank(replace(frontend.config.mel, n_mels=_ONSET_MELS)).to(waveform)
+    return mean_rise(frontend._levelled(frontend._values(waveform), lambda spectrum: spectrum @ filters))
 
 
 class RawFrames(Frontend):
@@ -646,8 +779,20 @@ def create_frontend(config: FrontendConfig) -> Frontend:
             return LogMel(config)
         case MFCCConfig():
             return MFCC(config)
+        case AGCMelConfig():
+            return AGCMel(config)
         case RawConfig():
             return RawFrames(config)
+
+
+def _in_groups(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Apply a function to tensors of (batch, frames, ...), on a CPU to some frames at a time."""
+    first = values[0]
+    if first.device.type != "cpu" or torch.compiler.is_compiling():
+        return function(*values)
+    n_groups = min(first.shape[1], -(-first.numel() // _GROUP_VALUES))
+    groups = [function(*group) for group in zip(*(value.tensor_split(n_groups, dim=1) for value in values))]
+    return groups[0] if n_groups == 1 else torch.cat(groups, dim=1)
 
 
 def _window(config: LogMelConfig) -> Tensor:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _networks import create, create_empty, layer_shapes, n_parameters, noise
 from torch import nn
 
-import taggram
 from taggram.errors import AudioError, ConfigError
 from taggram.models._blocks import ConvReluNorm
 from taggram.models.at_scale import ScalarNorm
@@ -23,17 +23,6 @@ SUM_TOLERANCE = {WAVEFORM: 0.05, SPECTROGRAM: 0.5}
 BACK_END, DENSE, HEAD = 11, 14, 15  # numbers of layers in the golden formula; those of the front-end begin at 1
 
 each_network = pytest.mark.parametrize("network", [WAVEFORM, SPECTROGRAM])
-
-
-def create(network, **options):
-    torch.manual_seed(0)
-    return taggram.create_model(network, **{"n_tags": 50, **options}).eval()
-
-
-def create_empty(network, **options):
-    """A network of shapes alone, which is quick to make and to run."""
-    with torch.device("meta"):
-        return create(network, **options)
 
 
 def golden_waveform():
@@ -74,7 +63,7 @@ def fill(number, layer, norm=None):
 
 @cache
 def golden_model(network):
-    model = create(network, **AS_THE_CODE[network])
+    model = create(network, n_tags=50, **AS_THE_CODE[network])
     blocks = [module for module in model.modules() if isinstance(module, ConvReluNorm)]
     numbers = [*range(1, len(blocks) - 2), *range(BACK_END, DENSE)]
     for number, block in zip(numbers, blocks, strict=True):
@@ -88,16 +77,6 @@ def golden_model(network):
 def golden_map(network):
     """(frames, channels) that the front-end gives for the golden input."""
     return golden_model(network).forward_layers(golden_patch(network))["front_end"][0].detach().double().numpy()
-
-
-def layer_shapes(network, *patch_shape, **options):
-    """Shapes of the named layers."""
-    layers = create_empty(network, **options).forward_layers(torch.empty(1, 1, *patch_shape, device="meta"))
-    return {name: tuple(layer.shape[1:]) for name, layer in layers.items()}
-
-
-def n_parameters(*modules):
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def test_waveform_is_the_golden_one():
@@ -157,7 +136,7 @@ def test_probabilities_are_the_golden_ones(network):
 
 def test_standardised_patch_is_the_plain_one_of_mean_0_and_deviation_1():
     patch = golden_patch(SPECTROGRAM)
-    standardising = create(SPECTROGRAM)
+    standardising = create(SPECTROGRAM, n_tags=50)
     standardising.load_state_dict(golden_model(SPECTROGRAM).state_dict())
     wanted = golden_model(SPECTROGRAM).forward_features((patch - patch.mean()) / patch.std(correction=0))
     torch.testing.assert_close(standardising.forward_features(patch), wanted, rtol=0, atol=1e-4)
@@ -188,26 +167,26 @@ FRAMES_OF_CONVS = {
 
 @pytest.mark.parametrize("n_samples", FRAMES_OF_CONVS)
 def test_frames_that_the_convolutions_leave_of_a_waveform(n_samples):
-    shapes = list(layer_shapes(WAVEFORM, n_samples).values())[:7]
+    shapes = list(layer_shapes(create_empty(WAVEFORM), n_samples).values())[:7]
     assert shapes == list(zip(FRAMES_OF_CONVS[n_samples], (64, 64, 64, 128, 128, 128, 256)))
 
 
 @pytest.mark.parametrize(("n_samples", "n_frames"), [(59_049, 26), (246_000, 111), (465_600, 211), (19_680, 8)])
 def test_frames_that_the_front_end_makes_of_other_waveforms(n_samples, n_frames):
-    assert layer_shapes(WAVEFORM, n_samples)["front_end"] == (n_frames, 256)
+    assert layer_shapes(create_empty(WAVEFORM), n_samples)["front_end"] == (n_frames, 256)
 
 
 FRAMES_OF_BACK_END = [
-    pytest.param(WAVEFORM, (240_000,), 102, 51, id="waveform of 15 s"),
-    pytest.param(WAVEFORM, (48_000,), 14, 7, id="waveform of 3 s"),
-    pytest.param(SPECTROGRAM, (96, 938), 932, 466, id="spectrogram of 15 s"),
-    pytest.param(SPECTROGRAM, (96, 188), 182, 91, id="spectrogram of 3 s"),
+    pytest.param(WAVEFORM, 240_000, 102, 51, id="waveform of 15 s"),
+    pytest.param(WAVEFORM, 48_000, 14, 7, id="waveform of 3 s"),
+    pytest.param(SPECTROGRAM, 938, 932, 466, id="spectrogram of 15 s"),
+    pytest.param(SPECTROGRAM, 188, 182, 91, id="spectrogram of 3 s"),
 ]
 
 
-@pytest.mark.parametrize(("network", "patch_shape", "before_pool", "after_pool"), FRAMES_OF_BACK_END)
-def test_frames_of_the_back_end(network, patch_shape, before_pool, after_pool):
-    shapes = layer_shapes(network, *patch_shape)
+@pytest.mark.parametrize(("network", "length", "before_pool", "after_pool"), FRAMES_OF_BACK_END)
+def test_frames_of_the_back_end(network, length, before_pool, after_pool):
+    shapes = layer_shapes(create_empty(network), length)
     assert {name: shapes[name] for name in ("cnn1", "cnn2", "pool", "cnn3")} == {
         "cnn1": (before_pool, 512), "cnn2": (before_pool, 512), "pool": (after_pool, 512), "cnn3": (after_pool, 512)
     }  # fmt: skip
@@ -215,7 +194,7 @@ def test_frames_of_the_back_end(network, patch_shape, before_pool, after_pool):
 
 @pytest.mark.parametrize("n_frames", [188, 938])
 def test_front_end_keeps_the_frames_of_a_spectrogram(n_frames):
-    shapes = layer_shapes(SPECTROGRAM, 96, n_frames)
+    shapes = layer_shapes(create_empty(SPECTROGRAM), n_frames)
     assert [shapes[name] for name in ("timbral", "temporal", "front_end")] == [
         (n_frames, 224), (n_frames, 240), (n_frames, 464)
     ]  # fmt: skip
@@ -223,14 +202,13 @@ def test_front_end_keeps_the_frames_of_a_spectrogram(n_frames):
 
 @pytest.mark.parametrize(("n_samples", "n_frames"), [(48_000, 188), (240_000, 938)])
 def test_frames_of_a_spectrogram(n_samples, n_frames):
-    assert create_empty(SPECTROGRAM, n_tags=None).frontend.n_frames_in(n_samples) == n_frames
+    assert create_empty(SPECTROGRAM).frontend.n_frames_in(n_samples) == n_frames
 
 
 @each_network
 def test_network_takes_20_s(network):
-    waveform = 0.1 * torch.randn(1, 320_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert create(network)(waveform).isfinite().all()
+        assert create(network)(0.1 * noise(1, 320_000)).isfinite().all()
 
 
 @pytest.mark.parametrize(("network", "n_samples", "least"), [(WAVEFORM, 19_679, 19_680), (SPECTROGRAM, 1_791, 1_792)])
@@ -315,21 +293,21 @@ def test_number_of_parameters_of_each_branch():
 
 @pytest.mark.parametrize(("n_filters", "n_channels"), [(4, 116), (8, 232), (16, 464), (32, 928)])
 def test_channels_are_29_times_the_filters(n_filters, n_channels):
-    assert layer_shapes(SPECTROGRAM, 96, 188, n_filters=n_filters)["front_end"] == (188, n_channels)
+    assert layer_shapes(create_empty(SPECTROGRAM, n_filters=n_filters))["front_end"] == (188, n_channels)
 
 
 @pytest.mark.parametrize(("n_mels", "heights"), [(96, {86, 38}), (128, {115, 51}), (3, {2, 1})])
 def test_heights_of_the_timbral_kernels_follow_the_bands(n_mels, heights):
-    model = create_empty(SPECTROGRAM, n_tags=None, n_mels=n_mels)
+    model = create_empty(SPECTROGRAM, n_mels=n_mels)
     assert {branch.conv.kernel_size[1] for branch in model.timbral} == heights
 
 
 def test_patch_of_a_waveform_can_be_chosen():
-    assert create_empty(WAVEFORM, n_tags=None, n_samples=240_000).frontend.n_frames == 240_000
+    assert create_empty(WAVEFORM, n_samples=240_000).frontend.n_frames == 240_000
 
 
 def test_patch_of_a_spectrogram_can_be_chosen():
-    assert create_empty(SPECTROGRAM, n_tags=None, n_frames=938).frontend.n_frames == 938
+    assert create_empty(SPECTROGRAM, n_frames=938).frontend.n_frames == 938
 
 
 @pytest.mark.parametrize(
@@ -344,12 +322,12 @@ def test_patch_of_a_spectrogram_can_be_chosen():
     ],
 )
 def test_kernels_start_with_the_published_spread(network, layer):
-    kernel = create(network).get_submodule(layer).weight
+    kernel = create(network, n_tags=50).get_submodule(layer).weight
     assert kernel.std().item() == pytest.approx((2 / kernel[0].numel()) ** 0.5, rel=0.03)
 
 
 def test_new_head_starts_with_the_published_spread():
-    model = create(WAVEFORM, n_tags=None)
+    model = create(WAVEFORM)
     model.reset_head(100)
     assert model.head.weight.std().item() == pytest.approx((2 / 500) ** 0.5, rel=0.03)
 
@@ -359,12 +337,12 @@ def test_new_head_starts_with_the_published_spread():
     [
         (WAVEFORM, "n_samples", 19_679, "a whole number from 19680 on"),
         (WAVEFORM, "n_dense", 0, "a whole number from 1 on"),
-        (WAVEFORM, "residual_bn", "none", "scalar or per_channel"),
+        (WAVEFORM, "residual_bn", "none", "one of 'scalar', 'per_channel'"),
         (SPECTROGRAM, "n_filters", 0.5, "a whole number from 1 on"),
         (SPECTROGRAM, "n_mels", 2, "a whole number from 3 on"),
         (SPECTROGRAM, "n_frames", 7, "a whole number from 8 on"),
         (SPECTROGRAM, "n_dense", True, "a whole number from 1 on"),
-        (SPECTROGRAM, "residual_bn", 1, "scalar or per_channel"),
+        (SPECTROGRAM, "residual_bn", 1, "one of 'scalar', 'per_channel'"),
         (SPECTROGRAM, "standardize_patch", "yes", "True or False"),
     ],
 )

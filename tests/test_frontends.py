@@ -17,6 +17,7 @@ from torch import Tensor
 
 from taggram.errors import AudioError, ConfigError
 from taggram.frontends import (
+    AGCMelConfig,
     Compression,
     FrontendConfig,
     LogMelConfig,
@@ -122,6 +123,11 @@ SAMPLE_LEVEL = LogMelConfig(
     compression="log10_1p",
     gain=10.0,
 )
+AGC = AGCMelConfig(
+    mel=dataclasses.replace(
+        SMALL, window="hann_symmetric", padding="zeros", power=1.0, compression="log10_1p", gain=10.0
+    )
+)
 COMPRESSIONS: dict[Compression, dict[str, Any]] = {
     "none": {},
     "log10_1p": {"gain": 10_000.0},
@@ -136,6 +142,7 @@ STREAMED = {
     "musicnn": MUSICNN,
     "elmarc, top_db": ELMARC,
     "mfcc": dataclasses.replace(ELMARC_MFCC, mel=dataclasses.replace(ELMARC_MFCC.mel, top_db=None)),
+    "gain control": AGC,
     "vggish, not centred": VGGISH,
     "jingju, short window, zeros": JINGJU,
     "odd window, own padding": SAMPLE_LEVEL,
@@ -406,7 +413,7 @@ def test_least_samples_for_some_frames(config: FrontendConfig, n_frames: int) ->
     assert frontend.n_frames_in(n_samples - 1) in (0, n_frames - 1)
 
 
-@pytest.mark.parametrize("config", [MUSICNN, ELMARC_MFCC, RawConfig(sample_rate=8000, n_samples=100)])
+@pytest.mark.parametrize("config", [MUSICNN, ELMARC_MFCC, AGC, RawConfig(sample_rate=8000, n_samples=100)])
 def test_what_a_front_end_tells_is_what_its_config_says(config: FrontendConfig) -> None:
     frontend = create_frontend(config)
     assert (frontend.sample_rate, frontend.hop_length, frontend.n_frames) == (
@@ -421,6 +428,7 @@ def test_what_a_front_end_tells_is_what_its_config_says(config: FrontendConfig) 
     [
         (SMALL, (3, 1, 20, 11)),
         (MFCCConfig(n_mfcc=5, mel=SMALL), (3, 1, 5, 11)),
+        (AGC, (3, 1, 20, 11)),
         (RawConfig(sample_rate=8000, n_samples=1000), (3, 1, 1000)),
     ],
 )
@@ -495,10 +503,15 @@ def test_stream_gives_frames_as_soon_as_they_are_certain() -> None:
     assert [stream.feed(noise(n)).shape[1] for n in (128, 1, 99, 99, 1, 0)] == [0, 1, 1, 0, 1, 0]
 
 
-def test_stream_with_top_db_gives_all_at_the_end() -> None:
-    stream = create_frontend(ELMARC).stream()
-    assert stream.feed(noise(5000)).shape == (96, 0)
-    assert stream.finish().shape == (96, 20)
+@pytest.mark.parametrize(
+    ("config", "n_bands", "n_frames"), [(ELMARC, 96, 20), (AGC, 20, 51)], ids=["top_db", "gain control"]
+)
+def test_stream_that_needs_the_whole_sound_gives_all_at_the_end(
+    config: FrontendConfig, n_bands: int, n_frames: int
+) -> None:
+    stream = create_frontend(config).stream()
+    assert stream.feed(noise(5000)).shape == (n_bands, 0)
+    assert stream.finish().shape == (n_bands, n_frames)
 
 
 def test_stream_keeps_no_more_samples_as_it_goes_on() -> None:
@@ -512,13 +525,14 @@ def test_stream_keeps_no_more_samples_as_it_goes_on() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("config", [SMALL, MFCCConfig(n_mfcc=5, mel=SMALL), RawConfig(sample_rate=1, n_samples=1)])
+@pytest.mark.parametrize("config", [SMALL, MFCCConfig(n_mfcc=5, mel=SMALL), AGC, RawConfig(sample_rate=1, n_samples=1)])
 def test_type_of_the_waveform_is_kept(config: FrontendConfig, dtype: torch.dtype) -> None:
     assert frames_of(config, noise(1000, dtype=dtype)).dtype == dtype
 
 
-def test_frames_of_the_half_precision_region_are_float32() -> None:
-    frontend = create_frontend(MUSICNN)
+@pytest.mark.parametrize("config", [MUSICNN, AGC], ids=["musicnn", "gain control"])
+def test_frames_of_the_half_precision_region_are_float32(config: FrontendConfig) -> None:
+    frontend = create_frontend(config)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         came = frontend(noise(2000)[None])
     assert torch.equal(came, frontend(noise(2000)[None]))
@@ -555,8 +569,10 @@ def test_gradient_passes_the_rounding_to_float16() -> None:
     torch.testing.assert_close(waveforms[0].grad, waveforms[1].grad, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("config", [MUSICNN, ELMARC, VGGISH, SAMPLE_LEVEL], ids=["musicnn", "elmarc", "vggish", "sl"])
-def test_same_numbers_with_and_without_gradient(config: LogMelConfig) -> None:
+@pytest.mark.parametrize(
+    "config", [MUSICNN, ELMARC, AGC, VGGISH, SAMPLE_LEVEL], ids=["musicnn", "elmarc", "gain control", "vggish", "sl"]
+)
+def test_same_numbers_with_and_without_gradient(config: FrontendConfig) -> None:
     frontend = create_frontend(config)
     waveform = noise(5000)[None]
     with torch.inference_mode():
@@ -583,8 +599,9 @@ def test_float16_never_overflows(amplitude: float) -> None:
     assert log_mel.max() <= np.log10(1 + 65_504 * 10_000.0) + 1e-5
 
 
-def test_front_end_has_nothing_to_save() -> None:
-    frontend = create_frontend(ELMARC_MFCC)
+@pytest.mark.parametrize("config", [ELMARC_MFCC, AGC], ids=["mfcc", "gain control"])
+def test_front_end_has_nothing_to_save(config: FrontendConfig) -> None:
+    frontend = create_frontend(config)
     assert not frontend.state_dict()
     assert not list(frontend.parameters())
 
@@ -601,7 +618,7 @@ def test_config_comes_back_from_json(config: FrontendConfig) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sample_rate": 8000}, "kind is None; wanted one of log_mel, mfcc, raw"),
+        ({"sample_rate": 8000}, "kind is None; wanted one of log_mel, mfcc, agc_mel, raw"),
         ({"kind": "mel"}, "kind is 'mel'"),
         ({"kind": ["raw"]}, "kind is"),
         ({"kind": "raw", "sample_rate": 8000}, "needs n_samples"),
@@ -609,6 +626,8 @@ def test_config_comes_back_from_json(config: FrontendConfig) -> None:
         ({"kind": "raw", "sample_rate": "8000", "n_samples": 1}, "sample_rate is '8000'"),
         ({"kind": "mfcc", "n_mfcc": 1, "mel": {"kind": "raw", "sample_rate": 1, "n_samples": 1}}, "LogMelConfig"),
         ({"kind": "mfcc", "n_mfcc": 1, "mel": 3}, "LogMelConfig"),
+        ({"kind": "agc_mel", "mel": {"kind": "raw", "sample_rate": 1, "n_samples": 1}}, "LogMelConfig"),
+        ({"kind": "agc_mel", "floor": 0.1}, "needs mel"),
     ],
 )
 def test_wrong_dict_is_refused(values: dict[str, Any], message: str) -> None:

@@ -65,8 +65,9 @@ class Row:
 
     def build(self, device="cpu"):
         torch.manual_seed(0)
+        task = None if self.n_tags is None else self.task
         with torch.device(device):
-            return taggram.create_model(self.name, n_tags=self.n_tags, **self.options)
+            return taggram.create_model(self.name, n_tags=self.n_tags, task=task, **self.options)
 
 
 def value_of(text):
@@ -151,9 +152,12 @@ def test_size_decides_which_run(row):
     assert row.is_large == (n_parameters >= LARGE_PARAMETERS or count_flops(model) >= LARGE_FLOPS)
 
 
-@every_row
-def test_task(row):
-    assert row.build("meta").task == row.task
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_default_task_is_one_of_the_list(name):
+    row = next(row for row in ROWS if row.name == name)
+    with torch.device("meta"):
+        model = taggram.create_model(name, n_tags=row.n_tags, **row.options)
+    assert model.task in {row.task for row in ROWS if row.name == name}
 
 
 def test_every_layer_has_its_name(model, layers):

@@ -39,7 +39,7 @@ def test_truncated_normal_is_cut_at_two_sigma():
 
 
 def test_unknown_pooling_is_refused():
-    with pytest.raises(ConfigError, match="library and trained"):
+    with pytest.raises(ConfigError, match="pooling is 'mean'; wanted one of 'library', 'trained'"):
         create("vgg", pooling="mean")
 
 

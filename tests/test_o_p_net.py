@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
+import _networks
 import pytest
 import torch
 import torch.nn.functional as F
+from _networks import biases, noise
 
-import taggram
 from taggram.errors import ConfigError
 from taggram.models._ballroom_mel import BALLROOM_MEL
 
@@ -17,13 +19,11 @@ ONSETS = (6, 11, 16, 21, 26, 31, 36, 41)
 PATTERNS = tuple(46 + 5 * i for i in range(35))
 
 
-def create(n_tags=8, **options):
-    torch.manual_seed(0)
-    return taggram.create_model("o_p_net", n_tags=n_tags, **options).eval()
+create = partial(_networks.create, "o_p_net", n_tags=8)
 
 
 def patches(n_frames=250):
-    return torch.randn(2, 1, 40, n_frames, generator=torch.Generator().manual_seed(0))
+    return noise(2, 1, 40, n_frames)
 
 
 def kernels_of(model):
@@ -116,7 +116,7 @@ def test_head_starts_as_glorot_uniform():
 
 
 def test_biases_start_at_0():
-    assert not any(value.any() for name, value in create().named_parameters() if name.endswith("bias"))
+    assert not biases(create()).any()
 
 
 def test_every_filter_learns_from_standardised_patches():
@@ -148,5 +148,5 @@ def test_no_block_at_all_is_refused():
 @pytest.mark.parametrize("name", ["o", "p"])
 @pytest.mark.parametrize("count", [-1, 1.0, True, "1", None])
 def test_number_of_blocks_that_makes_no_sense_is_refused(name, count):
-    with pytest.raises(ConfigError, match=f"{name}={count!r}; a number of blocks is a whole number from 0 on"):
+    with pytest.raises(ConfigError, match=f"{name} is {count!r}; wanted a whole number from 0 on"):
         create(**{name: count})

@@ -277,10 +277,10 @@ def test_density_that_makes_no_sense_is_refused(density):
 
 
 def test_unknown_activation_is_refused():
-    with pytest.raises(ConfigError, match="activation='tanh'; there are relu and elu"):
+    with pytest.raises(ConfigError, match="activation is 'tanh'; wanted one of 'relu', 'elu'"):
         create("phoneme_small_rectangular", activation="tanh")
 
 
 def test_unknown_role_is_refused():
-    with pytest.raises(ConfigError, match="role='jing'; there are dan and laosheng"):
+    with pytest.raises(ConfigError, match="role is 'jing'; wanted one of 'dan', 'laosheng'"):
         create("phoneme_mlp", role="jing")

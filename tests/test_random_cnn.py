@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 import taggram
 from taggram.errors import AudioError, ConfigError
-from taggram.models.random_cnn import N_AT_ONCE, SamePad1d
+from taggram.models._blocks import SamePad1d
+from taggram.models.random_cnn import N_AT_ONCE
 
 SMALL = {  # network: a width that is quick, in the paper's small set
     "random_sample_level": 23,
@@ -539,11 +540,11 @@ def test_temporal_half_is_as_wide_as_the_timbral_one(width):
 
 @pytest.mark.parametrize("network", ["random_temporal", "random_timbral_temporal"])
 def test_unknown_kernels_are_refused(network):
-    with pytest.raises(ConfigError, match="music and audio"):
+    with pytest.raises(ConfigError, match="wanted one of 'music', 'audio'"):
         sized(network, kernels="speech")
 
 
 @pytest.mark.parametrize("network", FRAME_LEVEL)
 def test_unknown_pooling_of_the_back_end_is_refused(network):
-    with pytest.raises(ConfigError, match="reference and per_filter"):
+    with pytest.raises(ConfigError, match="wanted one of 'reference', 'per_filter'"):
         sized(network, backend_pooling="mean")

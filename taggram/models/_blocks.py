@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taggram.frontends import LogMelConfig
@@ -51,6 +54,32 @@ def batch_norm_2d(n_channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(n_channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
+def same_zeros(n_taps: int) -> tuple[int, int]:
+    """Zeros before and after that keep a length, as TensorFlow's "same" has them: an odd one goes to the end."""
+    return (n_taps - 1) // 2, n_taps // 2
+
+
+class SamePad1d(nn.Module):
+    """Zeros at both ends as TensorFlow's "same" has them before a strided convolution; an odd one goes to the end.
+
+    Args:
+        n_taps: length of the kernel, at least the stride.
+        stride: of the convolution.
+    """
+
+    def __init__(self, n_taps: int, stride: int) -> None:
+        super().__init__()
+        self.n_taps = n_taps
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give (batch, channels, padded) for (batch, channels, samples)."""
+        n_samples = x.shape[2]
+        n_out = -(-n_samples // self.stride)
+        n_zeros = (n_out - 1) * self.stride + self.n_taps - n_samples
+        return F.pad(x, (n_zeros // 2, n_zeros - n_zeros // 2))
+
+
 def he_truncated_normal_(module: nn.Module) -> None:
     """Start a kernel as TensorFlow's variance scaling with factor 2 does; biases at 0.
 
@@ -59,24 +88,22 @@ def he_truncated_normal_(module: nn.Module) -> None:
     Args:
         module: anything; only convolutions and linear layers are touched.
     """
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-        fan_in = module.weight[0].numel()
+
+    def draw(kernel: Tensor) -> None:
+        fan_in = kernel[0].numel()
         sigma = math.sqrt(2.6 / fan_in)
-        nn.init.trunc_normal_(module.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(kernel, std=sigma, a=-2 * sigma, b=2 * sigma)
+
+    _start(module, draw)
 
 
-def glorot_uniform_(module: nn.Module) -> None:
-    """Start a kernel as Keras and Lasagne do unless told otherwise, within sqrt(6 / (fan_in + fan_out)); biases at 0.
+def he_normal_(module: nn.Module) -> None:
+    """Start a kernel as Keras 1's he_normal does, by an uncut normal of variance 2 / fan_in; biases at 0.
 
     Args:
         module: anything; only convolutions and linear layers are touched.
     """
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    _start(module, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
 
 
 def he_uniform_(module: nn.Module) -> None:
@@ -85,8 +112,30 @@ def he_uniform_(module: nn.Module) -> None:
     Args:
         module: anything; only convolutions and linear layers are touched.
     """
+    _start(module, partial(nn.init.kaiming_uniform_, nonlinearity="relu"))
+
+
+def lasagne_he_uniform_(module: nn.Module) -> None:
+    """Start a kernel as Lasagne's HeUniform does with its gain of 1, within sqrt(3 / fan_in); biases at 0.
+
+    Args:
+        module: anything; only convolutions and linear layers are touched.
+    """
+    _start(module, partial(nn.init.kaiming_uniform_, nonlinearity="linear"))
+
+
+def glorot_uniform_(module: nn.Module) -> None:
+    """Start a kernel as Keras and Lasagne do unless told otherwise, within sqrt(6 / (fan_in + fan_out)); biases at 0.
+
+    Args:
+        module: anything; only convolutions and linear layers are touched.
+    """
+    _start(module, nn.init.xavier_uniform_)
+
+
+def _start(module: nn.Module, draw: Callable[[Tensor], object]) -> None:
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-        nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        draw(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -94,28 +143,37 @@ def he_uniform_(module: nn.Module) -> None:
 class Standardize(nn.Module):
     """(x - mean) / std by the statistics of a training set, which are saved with the weights and do not learn.
 
+    There is one of each for everything, for each mel band, or for each place in the patch: statistics are taken over
+    all axes of which the buffers have length 1.
+
     Args:
-        n_bands: 1 for one mean and std of everything, or the number of mel bands for one each.
+        n_bands: 1 for all bands together, or the number of mel bands for each by itself.
+        n_frames: 1 for all frames together, or the frames of a patch for each by itself.
         mean: what is subtracted until `set_statistics` is called.
         std: what is divided by until then.
+        scales: whether there is a scale at all; without, the network only centres, and `std` stays as it is.
     """
 
-    def __init__(self, n_bands: int = 1, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(
+        self, n_bands: int = 1, n_frames: int = 1, *, mean: float = 0.0, std: float = 1.0, scales: bool = True
+    ) -> None:
         super().__init__()
+        self.scales = scales
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.full((n_bands, 1), mean))
-        self.register_buffer("std", torch.full((n_bands, 1), std))
+        self.register_buffer("mean", torch.full((n_bands, n_frames), mean))
+        self.register_buffer("std", torch.full((n_bands, n_frames), std))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Take over the statistics of a training set.
 
         Args:
-            mean: (n_bands,).
-            std: (n_bands,), above 0.
+            mean: n_bands times n_frames values; of one band (n_bands,) will do.
+            std: as many, above 0; not used where `scales` is False.
         """
-        self.mean.copy_(mean.reshape(-1, 1))
-        self.std.copy_(std.reshape(-1, 1))
+        self.mean.copy_(mean.reshape(self.mean.shape))
+        if self.scales:
+            self.std.copy_(std.reshape(self.std.shape))
 
     def forward(self, patches: Tensor) -> Tensor:
         """Give (batch, 1, mels, frames) for the same, or (batch, 1, samples) with one band."""

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taggram.models._blocks import ConvReluNorm, same_zeros
 from taggram.models._inference import InferenceForm, PlainForm
 from taggram.models._pruning import (
     Bounds,
@@ -36,7 +37,6 @@ from taggram.models._pruning import (
 )
 
 if TYPE_CHECKING:
-    from taggram.models._blocks import ConvReluNorm
     from taggram.models.musicnn import MusiCNN
 
 PRODUCT_VALUES = 190_000  # outputs of the products between two maxima: 760 kB, which stay in the cache
@@ -227,7 +227,7 @@ def same(group: FilterGroup, x: Tensor, starts: Sequence[int], n_frames: int) ->
         (patches, filters, n_frames).
     """
     patches = torch.stack([x[start : start + n_frames] for start in starts])
-    before, after = (group.n_taps - 1) // 2, group.n_taps // 2
+    before, after = same_zeros(group.n_taps)
     first, end = starts[0], starts[-1] + n_frames
     if len(starts) * (n_frames - group.n_taps + 1) <= end - first:  # so little overlap that nothing is saved
         return group(F.pad(patches, (0, 0, before, after)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import taggram
 from taggram._files import written_aside
 from taggram.errors import ConfigError, TaggramError, WeightsError, printable
-from taggram.frontends import LogMelConfig, MFCCConfig, RawConfig, config_from_dict, config_to_dict, create_frontend
+from taggram.frontends import FrontendConfig, config_from_dict, config_to_dict, create_frontend
 from taggram.models._contract import Task
 from taggram.models._registry import MODEL_SUFFIX
 from taggram.models._weights import load_strictly
@@ -140,7 +140,7 @@ def load_model(path: str | Path) -> TaggingModel:
 
 def _plain(value: Any) -> Any:
     """Give an option as JSON can hold it."""
-    return config_to_dict(value) if isinstance(value, LogMelConfig | MFCCConfig | RawConfig) else value
+    return config_to_dict(value) if isinstance(value, FrontendConfig) else value
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

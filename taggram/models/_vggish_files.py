@@ -82,9 +82,7 @@ def _known_names() -> dict[str, str]:
 
 
 KNOWN_NAMES = _known_names()
-
-
-EXPECTED = ", ".join(
+EXPECTED = ", ".join(  # for the message about a file that does not fit
     f"{layer.scope}/weights and /biases (or {layer.groups[0]}.{layer.index}.weight and .bias)"
     for layer in WEIGHTED_LAYERS
 )

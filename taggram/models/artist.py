@@ -80,7 +80,7 @@ class ArtistCNN(TaggingModel):
         self.convs.apply(he_uniform_)
 
     def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
-        """Compute each convolution behind its ReLU, and the mean of the last over time, for (batch, 1, mels, frames)."""
+        """Compute each convolution behind its ReLU, and the last one's mean over time: (batch, 1, mels, frames) in."""
         x = self.standardize(patches).squeeze(1)  # (batch, 128, frames)
         layers = {}
         for name, conv, pool in zip(LAYERS, self.convs, self.pools):

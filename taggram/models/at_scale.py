@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_choice, check_count, check_flag
 from taggram.frontends import RawConfig
 from taggram.models._blocks import (
     BN_EPS,
@@ -31,6 +31,7 @@ from taggram.models._blocks import (
     batch_norm_1d,
     batch_norm_2d,
     he_truncated_normal_,
+    same_zeros,
 )
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
@@ -139,7 +140,7 @@ class AtScaleWaveform(TaggingModel):
         n_dense: int = N_DENSE,
         residual_bn: ResidualNorm = "scalar",
     ) -> None:
-        _check_count("n_samples", n_samples, LEAST_SAMPLES)
+        check_count("n_samples", n_samples, LEAST_SAMPLES)
         _check_back_end(n_dense, residual_bn)
         super().__init__(
             frontend=dataclasses.replace(WAVEFORM, n_samples=n_samples),
@@ -200,11 +201,11 @@ class AtScaleSpectrogram(TaggingModel):
         residual_bn: ResidualNorm = "scalar",
         standardize_patch: bool = True,
     ) -> None:
-        _check_count("n_filters", n_filters)
-        _check_count("n_mels", n_mels, 3)  # four tenths of fewer are no band
-        _check_count("n_frames", n_frames, LEAST_FRAMES)
+        check_count("n_filters", n_filters)
+        check_count("n_mels", n_mels, least=3)  # four tenths of fewer are no band
+        check_count("n_frames", n_frames, LEAST_FRAMES)
         _check_back_end(n_dense, residual_bn)
-        _check(isinstance(standardize_patch, bool), "standardize_patch", standardize_patch, "True or False")
+        check_flag("standardize_patch", standardize_patch)
         super().__init__(
             frontend=dataclasses.replace(MEL, n_mels=n_mels, n_frames=n_frames),
             n_features=n_dense,
@@ -253,24 +254,14 @@ def _timbral(n_mels: int, n_frames: int, n_filters: int) -> ConvReluNorm:
 
 
 def _temporal(n_frames: int, n_filters: int) -> nn.Sequential:
-    """A branch of one kernel length; of TensorFlow's "same" padding the odd zero goes to the end."""
-    padding = nn.ZeroPad1d(((n_frames - 1) // 2, n_frames // 2))
+    """A branch of one kernel length, which keeps the frames."""
+    padding = nn.ZeroPad1d(same_zeros(n_frames))
     return nn.Sequential(padding, ConvReluNorm(nn.Conv1d(1, n_filters, n_frames), batch_norm_1d(n_filters)))
 
 
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _check_count(name: str, came: object, least: int = 1) -> None:
-    fits = isinstance(came, int) and not isinstance(came, bool) and came >= least
-    _check(fits, name, came, f"a whole number from {least} on")
-
-
 def _check_back_end(n_dense: object, residual_bn: object) -> None:
-    _check_count("n_dense", n_dense)
-    _check(residual_bn in get_args(ResidualNorm), "residual_bn", residual_bn, " or ".join(get_args(ResidualNorm)))
+    check_count("n_dense", n_dense)
+    check_choice("residual_bn", residual_bn, get_args(ResidualNorm))
 
 
 @register_model(paper=PAPER, n_tags=50)

@@ -12,11 +12,11 @@ Differs: logits out, no softmax. The paper writes log(1 + 10,000 x), the code ta
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from taggram._checks import check_choice, check_count
 from taggram.errors import ConfigError
 from taggram.models._ballroom_mel import BALLROOM_MEL
 from taggram.models._blocks import Standardize, glorot_uniform_
@@ -37,8 +37,6 @@ LAYERS = ("conv", "pool", "penultimate")  # of Black-box and Time
 FREQUENCY_LAYERS = ("conv", "penultimate")
 TIME_FREQUENCY_LAYERS = ("time_conv", "time_pool", "frequency_conv", "frequency_pool", "concat", "penultimate")
 
-KernelT = TypeVar("KernelT")
-
 
 class BallroomBlackBox(TaggingModel):
     """Rectangular filters, max-pool over mels, one dense layer.
@@ -54,7 +52,8 @@ class BallroomBlackBox(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, n_frames: int = 80) -> None:
-        height, length = _kernel_for(n_frames, BLACK_BOX_KERNELS)
+        check_choice("n_frames", n_frames, BLACK_BOX_KERNELS)
+        height, length = BLACK_BOX_KERNELS[n_frames]
         mel = dataclasses.replace(BALLROOM_MEL, n_frames=n_frames)
         super().__init__(
             frontend=mel,
@@ -98,7 +97,8 @@ class BallroomTime(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, n_frames: int = 80) -> None:
-        length = _kernel_for(n_frames, TIME_KERNELS)
+        check_choice("n_frames", n_frames, TIME_KERNELS)
+        length = TIME_KERNELS[n_frames]
         mel = dataclasses.replace(BALLROOM_MEL, n_frames=n_frames)
         n_flat = N_FILTERS * (n_frames - length + 1)
         super().__init__(
@@ -140,8 +140,7 @@ class BallroomFrequency(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, height: int = 32) -> None:
-        if not isinstance(height, int) or isinstance(height, bool) or not 1 <= height <= N_MELS:
-            raise ConfigError(f"height={height!r}; a kernel has a whole number of mels from 1 to {N_MELS}.")
+        check_count("height", height, most=N_MELS)
         super().__init__(
             frontend=BALLROOM_MEL,
             n_features=N_FILTERS * (N_MELS - height + 1),
@@ -225,13 +224,6 @@ class BallroomTimeFrequency(TaggingModel):
         frequency_conv = _conv_of(frequency, BallroomFrequency, self.frequency_conv)
         self.time_conv.load_state_dict(time_conv.state_dict())
         self.frequency_conv.load_state_dict(frequency_conv.state_dict())
-
-
-def _kernel_for(n_frames: int, kernels: dict[int, KernelT]) -> KernelT:
-    """The kernel that belongs to a length of the patch."""
-    if n_frames not in kernels:
-        raise ConfigError(f"n_frames={n_frames!r}; there are patches of {' and '.join(map(str, kernels))} frames.")
-    return kernels[n_frames]
 
 
 def _conv_of(model: TaggingModel, wanted: type[BallroomTime | BallroomFrequency], target: nn.Conv2d) -> nn.Conv2d:

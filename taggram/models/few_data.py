@@ -1,12 +1,13 @@
 """SB-CNN, VGG, TIMBRE and a prototypical embedding, for learning from a few labelled clips a class.
 
 Source: Pons, Serra and Serra, "Training neural audio classifiers with few data", ICASSP 2019, arXiv 1810.10274; the
-    code of its authors, github.com/jordipons/neural-classifiers-with-few-audio. SB-CNN is after Salamon and Bello, IEEE
-    Signal Processing Letters 2017. Where paper and code differ, the code is followed.
+    code of its authors, github.com/jordipons/neural-classifiers-with-few-audio. SB-CNN is after Salamon and Bello.
+    Where paper and code differ, the code is followed.
 Differs: `timbre` without `n_tags` has 10 filters and gives their maxima. Its outputs are its features, so
     `reset_head` puts a linear layer on these, which the source has nowhere. `n_tags` of the embedding puts a linear
     layer on it, too; the source compares distances. Sound shorter than a patch raises; the source repeats its
-    spectrogram. The trained logarithm always gets plain power; the source can be set to take a logarithm twice.
+    spectrogram. The trained logarithm always gets plain power; the source can be set to take a logarithm twice. Which
+    of the two logarithms a published curve used is not told; the fixed one is the default.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import Standardize, batch_norm_2d, glorot_uniform_
+from taggram.models._blocks import Standardize, batch_norm_2d, glorot_uniform_, he_normal_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -68,30 +68,6 @@ N_HAN = (32, 64, 128, 256)  # filters of each block
 N_HAN_DENSE = 1024
 HAN_SLOPE = 0.33  # of the leaky ReLU, below 0
 HAN_LAYERS = ("pool1", "pool2", "pool3", "max_pool", "penultimate")
-
-
-class CentrePatch(Standardize):
-    """x - mean, with a mean of its own for each place of the patch; the source does not scale.
-
-    Args:
-        n_bands: number of mel bands.
-        n_frames: length of the patch, in frames.
-    """
-
-    def __init__(self, n_bands: int, n_frames: int) -> None:
-        super().__init__()
-        self.mean = torch.zeros(n_bands, n_frames)
-        self.std = torch.ones(n_bands, n_frames)
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the mean of a training set.
-
-        Args:
-            mean: (n_bands, n_frames).
-            std: (n_bands, n_frames); 1 is put in its place.
-        """
-        self.mean.copy_(mean)
-        self.std.copy_(torch.ones_like(std))
 
 
 class FilterShapes(nn.Module):
@@ -142,7 +118,7 @@ class InstrumentSingleLayer(TaggingModel):
             fixed_length=True,
             dropout=0.5,
         )
-        self.standardize = CentrePatch(INSTRUMENT_MEL.n_mels, INSTRUMENT_MEL.n_frames)
+        self.standardize = Standardize(INSTRUMENT_MEL.n_mels, INSTRUMENT_MEL.n_frames, scales=False)  # only centres
         self.first = FilterShapes(SINGLE_POOL)
         self.apply(he_normal_)
 
@@ -175,7 +151,7 @@ class InstrumentMultiLayer(TaggingModel):
             fixed_length=True,
             dropout=0.5,
         )
-        self.standardize = CentrePatch(INSTRUMENT_MEL.n_mels, INSTRUMENT_MEL.n_frames)
+        self.standardize = Standardize(INSTRUMENT_MEL.n_mels, INSTRUMENT_MEL.n_frames, scales=False)  # only centres
         self.first = FilterShapes(MULTI_POOL)
         self.second, self.third = (
             nn.Sequential(
@@ -229,7 +205,7 @@ class InstrumentHan(TaggingModel):
             fixed_length=True,
             dropout=0.5,
         )
-        self.standardize = CentrePatch(HAN_MEL.n_mels, HAN_MEL.n_frames)
+        self.standardize = Standardize(HAN_MEL.n_mels, HAN_MEL.n_frames, scales=False)  # only centres
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 # The source pads by 1 and then convolves with "same" padding, so that a map grows by 2.
@@ -263,18 +239,6 @@ class InstrumentHan(TaggingModel):
 def same_padding(n_mels: int, n_frames: int) -> nn.ZeroPad2d:
     """Zeros around a map for Theano's "same" padding: for an even filter, the odd one goes to the beginning."""
     return nn.ZeroPad2d((n_frames // 2, (n_frames - 1) // 2, n_mels // 2, (n_mels - 1) // 2))
-
-
-def he_normal_(module: nn.Module) -> None:
-    """Start a kernel as he_normal of Keras 1 does, by an uncut normal of variance 2 / fan_in; biases at 0.
-
-    Args:
-        module: anything; only convolutions and linear layers are touched.
-    """
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @register_model(paper=PAPER, n_tags=11)

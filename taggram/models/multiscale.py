@@ -13,14 +13,13 @@ Differs: logits out, no sigmoid. Dropout draws a mask for each clip; the source 
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check, check_choice, check_flag, check_share, is_number
 from taggram.frontends import LogMelConfig
 from taggram.models._blocks import BN_EPS, BN_MOMENTUM, Standardize
 from taggram.models._contract import TaggingModel
@@ -96,15 +95,13 @@ class Multiscale(TaggingModel):
         bn_momentum: float = BN_MOMENTUM,
         head_gain: float = 4.0,
     ) -> None:
-        choices = get_args(Subsampling)
-        _check(second_subsampling in choices, "second_subsampling", second_subsampling, " or ".join(choices))
-        _check(isinstance(standardize, bool), "standardize", standardize, "True or False")
-        _check(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "a number from 0 to below 1")
-        _check(isinstance(shared_mask, bool), "shared_mask", shared_mask, "True or False")
-        _check(
-            _is_number(bn_momentum) and 0 < bn_momentum <= 1, "bn_momentum", bn_momentum, "a number above 0, at most 1"
-        )
-        _check(_is_number(head_gain) and head_gain > 0, "head_gain", head_gain, "a number above 0")
+        check_choice("second_subsampling", second_subsampling, get_args(Subsampling))
+        check_flag("standardize", standardize)
+        check_share("dropout", dropout)
+        check_flag("shared_mask", shared_mask)
+        fits = is_number(bn_momentum) and 0 < bn_momentum <= 1
+        check(fits, "bn_momentum", bn_momentum, "a number above 0, at most 1")
+        check(is_number(head_gain) and head_gain > 0, "head_gain", head_gain, "a number above 0")
         self.head_gain = head_gain  # first, since what follows starts the head
         super().__init__(frontend=MEL, n_features=N_DENSE, n_tags=n_tags, layers=LAYERS, fixed_length=True)
         self.standardize = Standardize(MEL.n_mels) if standardize else None
@@ -167,15 +164,6 @@ def _glorot_normal_(module: nn.Conv2d | nn.Linear, gain: float) -> None:
     nn.init.xavier_normal_(module.weight, gain)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @register_model(paper="Dabral et al., Soft Computing for Problem Solving 2018", n_tags=50)

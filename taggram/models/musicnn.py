@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from taggram.errors import ConfigError
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import MUSICNN_MEL, ConvReluNorm, batch_norm_1d, batch_norm_2d, he_truncated_normal_
+from taggram.models._blocks import (
+    MUSICNN_MEL,
+    ConvReluNorm,
+    batch_norm_1d,
+    batch_norm_2d,
+    he_truncated_normal_,
+    same_zeros,
+)
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -74,10 +81,10 @@ class MusiCNN(TaggingModel):
         """Compute every named layer of the library, for (batch, 1, mels, frames)."""
         x = self.bn_in(patches.transpose(2, 3))  # (batch, 1, frames, mels), as the source lays it out
         # The padding is zero in the normalised domain; max over all positions in mel.
-        padded = F.pad(x, (0, 0, TIMBRAL_FRAMES // 2, TIMBRAL_FRAMES // 2))
+        padded = F.pad(x, (0, 0, *same_zeros(TIMBRAL_FRAMES)))
         timbral = torch.cat([branch(padded).amax(3) for branch in self.timbral], 1)  # (batch, 408, frames)
         temporal = torch.cat(
-            [branch(F.pad(x, (0, 0, *same_padding(n)))).amax(3) for branch, n in zip(self.temporal, TEMPORAL_FRAMES)], 1
+            [branch(F.pad(x, (0, 0, *same_zeros(n)))).amax(3) for branch, n in zip(self.temporal, TEMPORAL_FRAMES)], 1
         )  # (batch, 153, frames)
         front = torch.cat([timbral, temporal], 1)  # (batch, 561, frames)
         cnn1 = self.midend[0](front)  # (batch, 64, frames)
@@ -107,11 +114,6 @@ class MusiCNN(TaggingModel):
         from taggram.models._musicnn_inference import MusiCNNForm
 
         return MusiCNNForm(self)
-
-
-def same_padding(n_taps: int) -> tuple[int, int]:
-    """Zeros before and after for TensorFlow's "same" padding: the odd one goes to the end."""
-    return (n_taps - 1) // 2, n_taps // 2
 
 
 @register_model(paper=PAPER, n_tags=50)

@@ -15,9 +15,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from taggram._checks import check_count
 from taggram.errors import ConfigError
 from taggram.models._ballroom_mel import BALLROOM_MEL
-from taggram.models._blocks import Standardize
+from taggram.models._blocks import Standardize, lasagne_he_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -46,9 +47,8 @@ class OPNet(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, o: int = 1, p: int = 1) -> None:
-        for name, count in (("o", o), ("p", p)):
-            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-                raise ConfigError(f"{name}={count!r}; a number of blocks is a whole number from 0 on.")
+        check_count("o", o, least=0)
+        check_count("p", p, least=0)
         if o == p == 0:
             raise ConfigError("o=0 and p=0; a network needs at least one block of either kind.")
         super().__init__(
@@ -64,7 +64,8 @@ class OPNet(TaggingModel):
         self.o_net = _filters(O_FRAMES, o * N_ONSET)
         self.p_net = _filters(P_FRAMES, p * N_PATTERN)
         self.pool = nn.MaxPool1d(POOLED_MELS)
-        self.apply(_he_uniform_of_gain_1_)
+        for block in (self.o_net, self.p_net):
+            block.apply(lasagne_he_uniform_)
 
     def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
         """Compute every named layer, for (batch, 1, mels, frames)."""
@@ -84,14 +85,6 @@ class OPNet(TaggingModel):
 def _filters(lengths: tuple[int, ...], n_filters: int) -> nn.ModuleList:
     """Make a convolution along time for each length, or none where there are no filters."""
     return nn.ModuleList(nn.Conv2d(1, n_filters, (1, length)) for length in lengths if n_filters)
-
-
-def _he_uniform_of_gain_1_(module: nn.Module) -> None:
-    """Start a kernel within sqrt(3 / fan_in), as Lasagne's HeUniform does unless told of the ReLU; biases at 0."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @register_model(paper="Pons and Serra, ICASSP 2017", n_tags=8)

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_choice, check_count
 from taggram.frontends import LogMelConfig
 from taggram.models._blocks import BN_MOMENTUM, Standardize, glorot_uniform_, he_uniform_
 from taggram.models._contract import TaggingModel
@@ -76,30 +76,6 @@ MLP_FRAMES = [2, 1, 3, 0, 4]  # how the frames are stacked: t, t - 1, t + 1, t -
 MLP_LAYERS = ("dense1", "penultimate")
 
 
-class StandardizePatch(Standardize):
-    """(x - mean) / std, with a mean and a std of its own for each place of the patch.
-
-    Args:
-        n_bands: number of mel bands.
-        n_frames: length of the patch, in frames.
-    """
-
-    def __init__(self, n_bands: int, n_frames: int) -> None:
-        super().__init__()
-        self.mean = torch.zeros(n_bands, n_frames)
-        self.std = torch.ones(n_bands, n_frames)
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the statistics of a training set.
-
-        Args:
-            mean: (n_bands, n_frames).
-            std: (n_bands, n_frames), above 0.
-        """
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-
-
 class PhonemeTimbre(TaggingModel):
     """One layer of tall filters of six shapes, pooled over all time, then the head.
 
@@ -114,8 +90,7 @@ class PhonemeTimbre(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, density: int = 4) -> None:
-        if isinstance(density, bool) or not isinstance(density, int) or density < 1:
-            raise ConfigError(f"density is {density!r}; wanted a whole number from 1 on.")
+        check_count("density", density)
         super().__init__(
             frontend=PHONEME_MEL,
             n_features=density * N_FLAT,
@@ -125,7 +100,7 @@ class PhonemeTimbre(TaggingModel):
             fixed_length=True,
             dropout=TIMBRE_DROPOUT,
         )
-        self.standardize = StandardizePatch(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
+        self.standardize = Standardize(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
         self.branches = nn.ModuleDict(
             {
                 f"{n_mels}x{n_frames}": nn.Sequential(
@@ -161,6 +136,7 @@ class PhonemeSmallRectangular(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, activation: Activation = "relu") -> None:
+        check_choice("activation", activation, ACTIVATIONS)
         super().__init__(
             frontend=PHONEME_MEL,
             n_features=N_RECTANGULAR[-1],
@@ -169,9 +145,7 @@ class PhonemeSmallRectangular(TaggingModel):
             task="one",
             fixed_length=True,
         )
-        if activation not in get_args(Activation):
-            raise ConfigError(f"activation={activation!r}; there are {' and '.join(get_args(Activation))}.")
-        self.standardize = StandardizePatch(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
+        self.standardize = Standardize(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 OrderedDict(
@@ -209,8 +183,7 @@ class PhonemeMLP(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, role: Role = "dan") -> None:
-        if role not in get_args(Role):
-            raise ConfigError(f"role={role!r}; there are {' and '.join(get_args(Role))}.")
+        check_choice("role", role, ROLES)
         n_units, dropout = ROLES[role]
         super().__init__(
             frontend=MLP_MEL,
@@ -221,7 +194,7 @@ class PhonemeMLP(TaggingModel):
             fixed_length=True,
             dropout=dropout,
         )
-        self.standardize = StandardizePatch(MLP_MEL.n_mels, MLP_MEL.n_frames)
+        self.standardize = Standardize(MLP_MEL.n_mels, MLP_MEL.n_frames)
         self.dense1 = nn.Linear(MLP_MEL.n_frames * MLP_MEL.n_mels, n_units)
         self.dropout = nn.Dropout(dropout)
         self.dense2 = nn.Linear(n_units, n_units)

@@ -28,9 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from taggram._checks import check_choice, check_count
 from taggram.errors import ConfigError
 from taggram.frontends import FrontendConfig, LogMelConfig, RawConfig
-from taggram.models._blocks import he_truncated_normal_
+from taggram.models._blocks import SamePad1d, he_truncated_normal_, same_zeros
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -105,27 +106,6 @@ class PooledConv(nn.Module):
         return pooled
 
 
-class SamePad1d(nn.Module):
-    """Zeros at both ends as TensorFlow's "same" has them before a strided convolution; an odd one goes to the end.
-
-    Args:
-        n_taps: length of the kernel, at least the stride.
-        stride: of the convolution.
-    """
-
-    def __init__(self, n_taps: int, stride: int) -> None:
-        super().__init__()
-        self.n_taps = n_taps
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give (batch, channels, padded) for (batch, channels, samples)."""
-        n_samples = x.shape[2]
-        n_out = -(-n_samples // self.stride)
-        n_zeros = (n_out - 1) * self.stride + self.n_taps - n_samples
-        return F.pad(x, (n_zeros // 2, n_zeros - n_zeros // 2))
-
-
 class RandomCNN(TaggingModel, abc.ABC):
     """A network whose feature maps are averaged over all positions and put one after the other.
 
@@ -151,8 +131,7 @@ class RandomCNN(TaggingModel, abc.ABC):
         n_features_per_width: int,
         maps: tuple[str, ...],
     ) -> None:
-        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-            raise ConfigError(f"width is {width!r}; wanted a whole number from 1 on.")
+        check_count("width", width)
         if frontend.n_frames < least_frames:
             option = "n_samples" if isinstance(frontend, RawConfig) else "n_frames"
             raise ConfigError(f"{option} is {frontend.n_frames}; this network needs at least {least_frames}.")
@@ -263,9 +242,7 @@ class RandomFrameLevel(RandomCNN):
     def __init__(
         self, n_tags: int | None, many: bool, width: int, n_samples: int, backend_pooling: BackendPooling
     ) -> None:
-        if backend_pooling not in get_args(BackendPooling):
-            known = " and ".join(get_args(BackendPooling))
-            raise ConfigError(f"backend_pooling={backend_pooling!r}; there are {known}.")
+        check_choice("backend_pooling", backend_pooling, get_args(BackendPooling))
         taps = FRAME_TAPS if many else FRAME_TAPS[:1]
         fronts = tuple(f"front{n_taps}" for n_taps in taps) if many else ("front",)
         super().__init__(
@@ -367,8 +344,7 @@ class RandomTimbralTemporal(RandomCNN):
     def __init__(
         self, n_tags: int | None, parts: tuple[str, ...], width: int, n_frames: int, kernels: Kernels = "music"
     ) -> None:
-        if kernels not in get_args(Kernels):
-            raise ConfigError(f"kernels={kernels!r}; there are {' and '.join(get_args(Kernels))}.")
+        check_choice("kernels", kernels, get_args(Kernels))
         if "temporal" in parts and width not in TEMPORAL_WIDTHS:
             raise ConfigError(f"width is {width!r}; temporal filters are defined for {TEMPORAL_WIDTHS}.")
         super().__init__(
@@ -388,7 +364,7 @@ class RandomTimbralTemporal(RandomCNN):
         if "temporal" in parts:
             self.temporal = nn.ModuleList(
                 nn.Sequential(
-                    nn.ZeroPad1d(((n_frames - 1) // 2, n_frames // 2)),
+                    nn.ZeroPad1d(same_zeros(n_frames)),
                     nn.Conv1d(1, n_filters * width - width // 4, n_frames),
                     nn.ReLU(inplace=True),
                 )

@@ -19,12 +19,11 @@ from collections import OrderedDict
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check, check_choice, check_count, check_flag, is_count, is_number
 from taggram.frontends import RawConfig
-from taggram.models._blocks import Standardize, batch_norm_1d, glorot_uniform_, he_uniform_
+from taggram.models._blocks import SamePad1d, Standardize, batch_norm_1d, glorot_uniform_, he_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -78,15 +77,6 @@ class MiddleFrame(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give (batch, channels, frames // 3) for (batch, channels, frames)."""
         return x[:, :, POOL // 2 : x.shape[2] // POOL * POOL : POOL]
-
-
-class SamePadding(nn.Module):
-    """Zeros at both ends up to the next multiple of 3, the odd one at the end."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give (batch, channels, samples) for the same, which may be fewer."""
-        missing = -x.shape[2] % POOL
-        return F.pad(x, (missing // 2, missing - missing // 2))
 
 
 class PlainBlock(nn.Module):
@@ -185,16 +175,18 @@ class ReSE(TaggingModel):
         padding: Padding,
         standardize: Statistics,
     ) -> None:
-        _check_choice("block", block, Block)
-        _check_choice("down_sampling", down_sampling, DownSampling)
-        _check_choice("init", init, Init)
-        _check_choice("padding", padding, Padding)
-        _check_choice("standardize", standardize, Statistics)
-        _check(isinstance(multi_level, bool), "multi_level", multi_level, "True or False")
-        _check_ratio(se_ratio)
+        check_choice("block", block, get_args(Block))
+        check_choice("down_sampling", down_sampling, get_args(DownSampling))
+        check_choice("init", init, get_args(Init))
+        check_choice("padding", padding, get_args(Padding))
+        check_choice("standardize", standardize, get_args(Statistics))
+        check_flag("multi_level", multi_level)
+        fits = is_number(se_ratio) and se_ratio >= 1 / N_FIRST
+        check(fits, "se_ratio", se_ratio, f"a number from 1/{N_FIRST} on, such as 16 or 0.125")
+        check_count("n_blocks", n_blocks, LEAST_BLOCKS, MOST_BLOCKS)
         least = _least_samples(n_blocks, padding)
         wanted = f"a whole number from {least} on with {n_blocks} blocks"
-        _check(_is_count(n_samples, least), "n_samples", n_samples, wanted)
+        check(is_count(n_samples, least), "n_samples", n_samples, wanted)
         widths = (N_FIRST, N_FIRST, *[N_MIDDLE] * (n_blocks - 3), N_TOP)
         n_features = sum(widths[-N_LEVELS:]) if multi_level else N_TOP
         super().__init__(
@@ -206,10 +198,11 @@ class ReSE(TaggingModel):
             dropout=0.5,
         )
         self.n_levels = N_LEVELS if multi_level else 1
-        self.standardize = None if standardize == "none" else Standardize(1, *STATISTICS[standardize])
+        mean, std = STATISTICS.get(standardize, (0.0, 1.0))
+        self.standardize = None if standardize == "none" else Standardize(mean=mean, std=std)
         self.conv1 = nn.Sequential(
             OrderedDict[str, nn.Module](
-                pad=SamePadding() if padding == "same" else nn.Identity(),
+                pad=SamePad1d(POOL, POOL) if padding == "same" else nn.Identity(),
                 conv=_conv(1, N_FIRST, strided=True),
                 bn=batch_norm_1d(N_FIRST),
                 relu=nn.ReLU(),
@@ -277,30 +270,8 @@ def _start_journal(module: nn.Module) -> None:
 
 def _least_samples(n_blocks: int, padding: Padding) -> int:
     """Samples of the shortest patch of which the last block makes a frame."""
-    fits = _is_count(n_blocks, LEAST_BLOCKS) and n_blocks <= MOST_BLOCKS
-    _check(fits, "n_blocks", n_blocks, f"a whole number from {LEAST_BLOCKS} to {MOST_BLOCKS}")
     whole: int = POOL ** (n_blocks + 1)
     return whole - POOL + 1 if padding == "same" else whole
-
-
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _check_choice(name: str, came: object, kind: object) -> None:
-    choices = get_args(kind)
-    if came not in choices:
-        raise ConfigError(f"{name}={came!r}; there are {', '.join(choices[:-1])} and {choices[-1]}.")
-
-
-def _check_ratio(se_ratio: object) -> None:
-    fits = isinstance(se_ratio, int | float) and not isinstance(se_ratio, bool) and 1 / N_FIRST <= se_ratio < math.inf
-    _check(fits, "se_ratio", se_ratio, f"a number from 1/{N_FIRST} on, such as 16 or 0.125")
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @register_model(paper="Kim et al., ICASSP 2018", n_tags=50)

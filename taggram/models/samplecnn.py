@@ -24,9 +24,10 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from taggram._checks import check, check_choice, check_count, is_count
 from taggram.errors import ConfigError
 from taggram.frontends import FrontendConfig, LogMelConfig, RawConfig
-from taggram.models._blocks import Standardize, he_uniform_
+from taggram.models._blocks import BN_MOMENTUM, Standardize, he_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -38,7 +39,6 @@ N_MIDDLE = 256  # filters of the modules between those and the last
 N_TOP = 512  # filters of the last module and of the 1 x 1 convolution
 N_TOP_RELEASED = 256  # the same in the released MSD tagger
 BN_EPS = 1e-5
-BN_MOMENTUM = 0.01  # torch's share of the new batch: 1 - Keras's 0.99
 LEAST_DEPTH = 3  # modules of the shallowest member
 MOST_DEPTH = 24  # 2^24 frames of 2 samples are 25 minutes: more is taken for a slip
 HOPS = (3, 9, 27, 81, 243, 729)  # of the frame-level networks, in samples: each leaves a power of 3 of frames
@@ -185,8 +185,7 @@ def samplecnn(
     Raises:
         ConfigError: the modules do not make one frame of the patch, or some value makes no sense.
     """
-    if variant not in get_args(Variant):
-        raise ConfigError(f"variant={variant!r}; there are {' and '.join(get_args(Variant))}.")
+    check_choice("variant", variant, get_args(Variant))
     chain = _checked_kernels(kernel, depth, kernels)
     stride = _checked_stride(chain, n_samples)
     released = variant == "released_msd"
@@ -261,10 +260,8 @@ def _checked_kernels(kernel: int | None, depth: int | None, kernels: str | Seque
     if kernels is None:
         kernel = 3 if kernel is None else kernel
         depth = 9 if depth is None else depth
-        if not _is_count(kernel, least=2):
-            raise ConfigError(f"kernel is {kernel!r}; wanted a whole number from 2 on.")
-        if not _is_count(depth, least=LEAST_DEPTH) or depth > MOST_DEPTH:
-            raise ConfigError(f"depth is {depth!r}; wanted a whole number from {LEAST_DEPTH} to {MOST_DEPTH}.")
+        check_count("kernel", kernel, least=2)
+        check_count("depth", depth, LEAST_DEPTH, MOST_DEPTH)
         return [kernel] * depth
     if kernel is not None or depth is not None:
         raise ConfigError("kernels names the kernel of every module; leave kernel and depth out.")
@@ -272,18 +269,16 @@ def _checked_kernels(kernel: int | None, depth: int | None, kernels: str | Seque
         chain = [int(part) for part in kernels.split(",")] if isinstance(kernels, str) else list(kernels)
     except (TypeError, ValueError):
         chain = []
-    if not LEAST_DEPTH <= len(chain) <= MOST_DEPTH or not all(_is_count(each, least=2) for each in chain):
-        raise ConfigError(
-            f"kernels is {kernels!r}; wanted {LEAST_DEPTH} to {MOST_DEPTH} whole numbers from 2 on, such as '3,3,3,2'."
-        )
+    fits = LEAST_DEPTH <= len(chain) <= MOST_DEPTH and all(is_count(each, least=2) for each in chain)
+    wanted = f"{LEAST_DEPTH} to {MOST_DEPTH} whole numbers from 2 on, such as '3,3,3,2'"
+    check(fits, "kernels", kernels, wanted)
     return chain
 
 
 def _checked_stride(kernels: list[int], n_samples: int) -> int:
     """Give the stride of the first convolution with which the modules make one frame of the patch."""
     n_frames = math.prod(kernels)
-    if not _is_count(n_samples):
-        raise ConfigError(f"n_samples is {n_samples!r}; wanted a whole number, such as {2 * n_frames}.")
+    check(is_count(n_samples), "n_samples", n_samples, f"a whole number, such as {2 * n_frames}")
     if _fits(n_frames, n_samples):
         return n_samples // n_frames
     below = max(2, n_samples // n_frames) * n_frames
@@ -307,14 +302,7 @@ def _fits(n_frames: int, n_samples: int) -> bool:
 
 def _checked_frames(window: int, hop: int) -> int:
     """Give the number of modules that make one frame of what a window and a hop leave."""
-    if not _is_count(hop) or hop not in HOPS:
-        raise ConfigError(f"hop is {hop!r}; wanted one of {', '.join(map(str, HOPS))}.")
-    if not _is_count(window, least=hop) or (window - hop) % 2 or window > N_SAMPLES:
-        raise ConfigError(
-            f"window is {window!r}; wanted the hop, {hop}, or an even number of samples more, up to {N_SAMPLES}."
-        )
+    check_choice("hop", hop, HOPS)
+    fits = is_count(window, least=hop) and (window - hop) % 2 == 0 and window <= N_SAMPLES
+    check(fits, "window", window, f"the hop, {hop}, or an even number of samples more, up to {N_SAMPLES}")
     return next(depth for depth in range(LEAST_DEPTH, 10) if hop * 3**depth == N_SAMPLES)
-
-
-def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_choice
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import Standardize, he_uniform_
+from taggram.models._blocks import Standardize, he_uniform_, same_zeros
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -88,9 +88,9 @@ class SyllableOnset(TaggingModel):
     def __init__(
         self, n_tags: int | None, kind: Kind = "temporal", width: int = 32, dropout: Dropout = "released"
     ) -> None:
-        _check_choice("kind", kind, get_args(Kind))
-        _check_choice("width", width, WIDTHS)
-        _check_choice("dropout", dropout, get_args(Dropout))
+        check_choice("kind", kind, get_args(Kind))
+        check_choice("width", width, WIDTHS)
+        check_choice("dropout", dropout, get_args(Dropout))
         everywhere = dropout == "released"
         rate = DROPOUTS[kind, width] if everywhere else DENSE_ONLY_DROPOUT
         super().__init__(
@@ -102,7 +102,7 @@ class SyllableOnset(TaggingModel):
             fixed_length=True,
             dropout=rate,
         )
-        self.standardize = StandardizeCells(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
+        self.standardize = Standardize(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
         self.branches = nn.ModuleList(_Branch(size, n_filters, POOLS[kind]) for size, n_filters in KERNELS[kind])
         self.conv = nn.Conv2d(N_BRANCHED, width, SECOND_KERNEL)
         self.pool = nn.MaxPool2d(SECOND_POOL)
@@ -145,7 +145,7 @@ class SyllableOnsetSchluter(TaggingModel):
             fixed_length=True,
             dropout=SCHLUTER_DROPOUT,
         )
-        self.standardize = StandardizeCells(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
+        self.standardize = Standardize(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
         self.conv1 = nn.Conv2d(1, 10, (3, 7))
         self.pool1 = nn.MaxPool2d((3, 1))
         self.conv2 = nn.Conv2d(10, 20, (3, 3))
@@ -169,30 +169,6 @@ class SyllableOnsetSchluter(TaggingModel):
         }
 
 
-class StandardizeCells(Standardize):
-    """(x - mean) / std with a mean and a std for each cell of a patch, from a training set.
-
-    Args:
-        n_bands: number of mel bands.
-        n_frames: length of the patch.
-    """
-
-    def __init__(self, n_bands: int, n_frames: int) -> None:
-        super().__init__(n_bands)
-        self.mean = torch.zeros(n_bands, n_frames)
-        self.std = torch.ones(n_bands, n_frames)
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the statistics of a training set.
-
-        Args:
-            mean: (n_bands, n_frames).
-            std: (n_bands, n_frames), above 0.
-        """
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-
-
 class _Branch(nn.Module):
     """One filter shape: convolution with "same" padding, ELU, max-pool.
 
@@ -205,7 +181,7 @@ class _Branch(nn.Module):
     def __init__(self, size: Size, n_filters: int, pool: Size) -> None:
         super().__init__()
         mels, frames = size
-        self.pad = nn.ZeroPad2d(((frames - 1) // 2, frames // 2, (mels - 1) // 2, mels // 2))
+        self.pad = nn.ZeroPad2d((*same_zeros(frames), *same_zeros(mels)))
         self.conv = nn.Conv2d(1, n_filters, size)
         self.pool = nn.MaxPool2d(pool, ceil_mode=True)
 
@@ -219,11 +195,6 @@ def _n_positions(pool: Size) -> int:
     """Positions that the dense layer sees of each filter, with this pool in the branches."""
     mels, frames = -(-SYLLABLE_MEL.n_mels // pool[0]), -(-SYLLABLE_MEL.n_frames // pool[1])
     return ((mels - SECOND_KERNEL + 1) // SECOND_POOL[0]) * (frames - SECOND_KERNEL + 1)
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if not isinstance(value, type(choices[0])) or value not in choices:
-        raise ConfigError(f"{name}={value!r}; there are {' and '.join(map(str, choices))}.")
 
 
 @register_model(paper=PAPER, n_tags=2)

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_count
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import Standardize
+from taggram.models._blocks import Standardize, lasagne_he_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -166,18 +166,6 @@ class SmallRectangular(TaggingModel):
         return {**layers, "penultimate": x.flatten(1)}  # (batch, 448)
 
 
-def lasagne_he_uniform_(module: nn.Module) -> None:
-    """Start a kernel as Lasagne's HeUniform does with its gain of 1, within sqrt(3 / fan_in); biases at 0.
-
-    Args:
-        module: anything; only convolutions and linear layers are touched.
-    """
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-        nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 @register_model(paper=PAPER, n_tags=50)
 def timbre_mtt(n_tags: int | None = None, *, factor: int = 1) -> TallFilters:
     """Build the proposed network, 74,526 parameters with 50 tags.
@@ -192,8 +180,7 @@ def timbre_mtt(n_tags: int | None = None, *, factor: int = 1) -> TallFilters:
     Raises:
         ConfigError: `factor` is no whole number from 1 on.
     """
-    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-        raise ConfigError(f"factor is {factor!r}; wanted a whole number from 1 on.")
+    check_count("factor", factor)
     shapes = tuple((n_frames, n_mels, factor * n_filters) for n_frames, n_mels, n_filters in TIMBRE_FILTERS)
     return TallFilters(n_tags, shapes, factor * N_SECOND, pad_time=True)
 

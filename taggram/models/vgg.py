@@ -7,12 +7,12 @@ Differs: logits out, no sigmoid. The weights "msd" were trained with other pooli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_choice
 from taggram.frontends import LogMelConfig
 from taggram.models._blocks import MUSICNN_MEL, ConvReluNorm, batch_norm_2d, he_truncated_normal_
 from taggram.models._contract import TaggingModel
@@ -47,11 +47,10 @@ class VGG(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, pooling: Pooling = "library", frontend: LogMelConfig = MUSICNN_MEL) -> None:
+        check_choice("pooling", pooling, POOLS)
         super().__init__(
             frontend=frontend, n_features=N_FLAT, n_tags=n_tags, layers=LAYERS, fixed_length=True, dropout=0.5
         )
-        if pooling not in get_args(Pooling):
-            raise ConfigError(f"pooling={pooling!r}; there are {' and '.join(get_args(Pooling))}.")
         self.pooling = pooling
         self.bn_in = batch_norm_2d(1)
         self.blocks = nn.ModuleList(
