@@ -41,7 +41,7 @@ lint: setup
 	$(BIN)/codespell
 
 test: lint weights
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses auto --dist loadfile
 
 test-slow: setup weights
 	$(BIN)/python -m pytest -m slow

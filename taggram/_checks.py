@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 from taggram.errors import ConfigError
@@ -91,3 +91,21 @@ def is_count(value: object, least: int = 1) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole_numbers(came: object) -> tuple[int, ...]:
+    """Read the whole numbers of an option that takes several.
+
+    Args:
+        came: a sequence, one number alone, or a text such as "18,27,54".
+
+    Returns:
+        The numbers, or none at all where something is no whole number.
+    """
+    try:
+        values = [int(text) for text in came.split(",")] if isinstance(came, str) else came
+    except ValueError:
+        return ()
+    numbers = tuple(values) if isinstance(values, Sequence) else (values,)
+    are_whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    return numbers if are_whole else ()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from taggram._agc import band_layout, decaying_peak, mean_rise, spread_matrix
+from taggram._checks import check, check_choice, check_count, check_flag, is_count, is_number
 from taggram.errors import AudioError, ConfigError, did_you_mean
 
 Window: TypeAlias = Literal["hann", "hann_symmetric", "blackmanharris62", "rectangular"]
@@ -91,33 +92,34 @@ class LogMelConfig:
     top_db: float | None = None
 
     def __post_init__(self) -> None:
-        _check_counts(self, "sample_rate", "n_fft", "hop_length", "n_mels", "n_frames")
-        _check(self.n_fft >= 3, "n_fft", self.n_fft, "a whole number from 3 on")  # a shorter window is all 0
+        for name in ("sample_rate", "hop_length", "n_mels", "n_frames"):
+            check_count(name, getattr(self, name))
+        check_count("n_fft", self.n_fft, least=3)  # a shorter window is all 0
         if self.win_length is not None:
-            fits = _is_count(self.win_length, least=3) and self.win_length <= self.n_fft
-            _check(fits, "win_length", self.win_length, f"a whole number from 3 to n_fft, {self.n_fft}, or None")
+            fits = is_count(self.win_length, least=3) and self.win_length <= self.n_fft
+            check(fits, "win_length", self.win_length, f"a whole number from 3 to n_fft, {self.n_fft}, or None")
         if self.pad_length is not None:
             most = self.window_length // 2
-            fits = _is_count(self.pad_length, least=0) and self.pad_length <= most and self.centred is True
-            _check(fits, "pad_length", self.pad_length, f"a whole number from 0 to {most} with centred=True, or None")
-        _check_choice(self, "window", get_args(Window))
-        _check_choice(self, "padding", get_args(Padding))
-        _check_choice(self, "mel_scale", get_args(MelScale))
-        _check_choice(self, "mel_norm", (*get_args(MelNorm), None))
-        _check_choice(self, "mel_triangles", get_args(MelTriangles))
-        _check_choice(self, "compression", get_args(Compression))
-        for name in ("centred", "float16"):
-            _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
-        _check(_is_number(self.power) and self.power in (1, 2), "power", self.power, "1 or 2")
+            fits = is_count(self.pad_length, least=0) and self.pad_length <= most and self.centred is True
+            check(fits, "pad_length", self.pad_length, f"a whole number from 0 to {most} with centred=True, or None")
+        check_choice("window", self.window, get_args(Window))
+        check_choice("padding", self.padding, get_args(Padding))
+        check_choice("mel_scale", self.mel_scale, get_args(MelScale))
+        check_choice("mel_norm", self.mel_norm, (*get_args(MelNorm), None))
+        check_choice("mel_triangles", self.mel_triangles, get_args(MelTriangles))
+        check_choice("compression", self.compression, get_args(Compression))
+        check_flag("centred", self.centred)
+        check_flag("float16", self.float16)
+        check(is_number(self.power) and self.power in (1, 2), "power", self.power, "1 or 2")
         if self.window_sum is not None:
-            fits = _is_number(self.window_sum) and self.window_sum > 0
-            _check(fits, "window_sum", self.window_sum, "a number above 0, or None")
+            fits = is_number(self.window_sum) and self.window_sum > 0
+            check(fits, "window_sum", self.window_sum, "a number above 0, or None")
         half = self.sample_rate / 2
-        fits = _is_number(self.fmin_hz) and 0 <= self.fmin_hz < half
-        _check(fits, "fmin_hz", self.fmin_hz, f"a number from 0 to below half the sample rate, {half}")
+        fits = is_number(self.fmin_hz) and 0 <= self.fmin_hz < half
+        check(fits, "fmin_hz", self.fmin_hz, f"a number from 0 to below half the sample rate, {half}")
         if self.fmax_hz is not None:
-            fits = _is_number(self.fmax_hz) and self.fmin_hz < self.fmax_hz <= half
-            _check(fits, "fmax_hz", self.fmax_hz, f"above fmin_hz, {self.fmin_hz}, to half the sample rate, {half}")
+            fits = is_number(self.fmax_hz) and self.fmin_hz < self.fmax_hz <= half
+            check(fits, "fmax_hz", self.fmax_hz, f"above fmin_hz, {self.fmin_hz}, to half the sample rate, {half}")
         self._check_compression()
 
     def _check_compression(self) -> None:
@@ -127,9 +129,9 @@ class LogMelConfig:
         for name, used, least in (("gain", uses_gain, 0.0), ("eps", uses_eps, _LEAST_EPS), ("top_db", is_db, 0.0)):
             value = getattr(self, name)
             if not used:
-                _check(value is None, name, value, f"None with compression {self.compression!r}")
+                check(value is None, name, value, f"None with compression {self.compression!r}")
             elif not (name == "top_db" and value is None):
-                _check(_is_number(value) and value > least, name, value, f"a number above {least:g}")
+                check(is_number(value) and value > least, name, value, f"a number above {least:g}")
 
     @property
     def window_length(self) -> int:
@@ -153,9 +155,9 @@ class MFCCConfig:
     mel: LogMelConfig
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
-        fits = _is_count(self.n_mfcc) and self.n_mfcc <= self.mel.n_mels
-        _check(fits, "n_mfcc", self.n_mfcc, f"a whole number from 1 to n_mels, {self.mel.n_mels}")
+        check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
+        fits = is_count(self.n_mfcc) and self.n_mfcc <= self.mel.n_mels
+        check(fits, "n_mfcc", self.n_mfcc, f"a whole number from 1 to n_mels, {self.mel.n_mels}")
 
     @property
     def sample_rate(self) -> int:
@@ -199,13 +201,13 @@ class AGCMelConfig:
     eps: float = 0.01
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
-        _check(_is_number(self.floor) and self.floor >= 0, "floor", self.floor, "a number from 0 on")
-        _check(_is_number(self.t_scale_s) and self.t_scale_s > 0, "t_scale_s", self.t_scale_s, "a number above 0")
+        check(isinstance(self.mel, LogMelConfig), "mel", self.mel, "a LogMelConfig")
+        check(is_number(self.floor) and self.floor >= 0, "floor", self.floor, "a number from 0 on")
+        check(is_number(self.t_scale_s) and self.t_scale_s > 0, "t_scale_s", self.t_scale_s, "a number above 0")
         finest = min(2.0, 40 / self.mel.n_fft)  # a wide band for each bin
-        fits = _is_number(self.f_scale) and self.f_scale >= finest
-        _check(fits, "f_scale", self.f_scale, f"a number from {finest:g} on")
-        _check(_is_number(self.eps) and self.eps > _LEAST_EPS, "eps", self.eps, f"a number above {_LEAST_EPS:g}")
+        fits = is_number(self.f_scale) and self.f_scale >= finest
+        check(fits, "f_scale", self.f_scale, f"a number from {finest:g} on")
+        check(is_number(self.eps) and self.eps > _LEAST_EPS, "eps", self.eps, f"a number above {_LEAST_EPS:g}")
 
     @property
     def sample_rate(self) -> int:
@@ -239,7 +241,8 @@ class RawConfig:
     n_samples: int
 
     def __post_init__(self) -> None:
-        _check_counts(self, "sample_rate", "n_samples")
+        check_count("sample_rate", self.sample_rate)
+        check_count("n_samples", self.n_samples)
 
     @property
     def hop_length(self) -> int:
@@ -290,9 +293,8 @@ def config_from_dict(values: Mapping[str, Any]) -> FrontendConfig:
     Raises:
         ConfigError: the kind or a field is unknown, a field is missing, or some value makes no sense.
     """
-    kind = values.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ConfigError(f"kind is {kind!r}; wanted one of {', '.join(_KINDS)}.")
+    kind: Any = values.get("kind")
+    check_choice("kind", kind, _KINDS)
     cls = _KINDS[kind]
     known = {field.name: field for field in fields(cls)}
     given = {name: value for name, value in values.items() if name != "kind"}
@@ -455,8 +457,7 @@ class Frontend(nn.Module):
         Raises:
             ConfigError: fewer than 1 frame was asked for.
         """
-        if not _is_count(n_frames):
-            raise ConfigError(f"n_frames is {n_frames!r}; wanted a whole number from 1 on.")
+        check_count("n_frames", n_frames)
         return max(self._framing.least, (n_frames - 1) * self._framing.hop + self._framing.needed)
 
     def stream(self) -> FrontendStream:
@@ -835,29 +836,6 @@ def _mel_to_hz(mel: Tensor, scale: MelScale) -> Tensor:
     if scale == "htk":
         return 700.0 * (mel / 1127.0).expm1()
     return torch.where(mel < 15.0, mel * _SLANEY_HZ_PER_MEL, 1000.0 * ((mel - 15.0) * _SLANEY_LOG_STEP).exp())
-
-
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _check_choice(config: LogMelConfig, name: str, choices: tuple[str | None, ...]) -> None:
-    value = getattr(config, name)
-    _check(any(value == choice for choice in choices), name, value, f"one of {', '.join(map(repr, choices))}")
-
-
-def _check_counts(config: FrontendConfig, *names: str) -> None:
-    for name in names:
-        _check(_is_count(getattr(config, name)), name, getattr(config, name), "a whole number from 1 on")
-
-
-def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_samples(samples: Tensor, axes: tuple[str, ...]) -> None:

@@ -45,7 +45,7 @@ def shape_within(model: TaggingModel, part: str) -> tuple[int, ...]:
 
 
 def n_parameters(*modules: nn.Module) -> int:
-    """Number of parameters that learn."""
+    """Number of parameters."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
@@ -61,5 +61,5 @@ def biases(model: nn.Module) -> Tensor:
 
 
 def limit_and_spread(kernel: Tensor) -> tuple[float, float]:
-    """The largest number, and the limit that a uniform draw of this deviation has: of such a draw, they are equal."""
+    """The largest value, and the limit of a uniform draw with this deviation: of a uniform draw, the two are equal."""
     return kernel.abs().max().item(), kernel.std().item() * 3**0.5

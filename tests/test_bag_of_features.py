@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import _networks
 import pytest
 import torch
+from _networks import layer_shapes, n_parameters, noise
 
 from taggram.errors import ConfigError
-from taggram.models.bag_of_features import LocalFeatures, bag_network
+from taggram.models.bag_of_features import LocalFeatures
 
 SMALL = {"n_units": 6, "n_components": 5, "n_hidden": 4}
 N_VALUES = 1024  # of a patch: 8 frames of 128 bands
+
+create = partial(_networks.create, "bag_network", **SMALL)
 
 
 def spectrogram(n_frames=40, n_clips=2, n_mels=128):
     return torch.rand(n_clips, 1, n_mels, n_frames, generator=torch.Generator().manual_seed(0))
 
 
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def create(*arguments, **options):
-    torch.manual_seed(0)
-    return bag_network(*arguments, **{**SMALL, **options}).eval()
-
-
 @pytest.fixture(scope="module")
 def published():
-    torch.manual_seed(0)
-    return bag_network(160).eval()
+    return _networks.create("bag_network", n_tags=160)
 
 
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
-        ("rbm", (2, 32, 1024)),
-        ("bag", (2, 1024)),
-        ("hidden1", (2, 512)),
-        ("hidden2", (2, 512)),
-        ("penultimate", (2, 512)),
+        ("rbm", (32, 1024)),
+        ("bag", (1024,)),
+        ("hidden1", (512,)),
+        ("hidden2", (512,)),
+        ("penultimate", (512,)),
     ],
 )
 def test_shape_of_a_layer(published, layer, shape):
-    assert published.forward_layers(spectrogram())[layer].shape == shape
+    assert layer_shapes(published, 40)[layer] == shape
 
 
-@pytest.mark.parametrize(("number", "n_parameters"), [(0, 524_800), (1, 262_656), (2, 262_656)])
-def test_parameters_of_a_hidden_layer(published, number, n_parameters):
-    assert sum(parameter.numel() for parameter in published.hidden[number].parameters()) == n_parameters
+@pytest.mark.parametrize(("number", "wanted"), [(0, 524_800), (1, 262_656), (2, 262_656)])
+def test_parameters_of_a_hidden_layer(published, number, wanted):
+    assert n_parameters(published.hidden[number]) == wanted
 
 
 def test_patch_is_flattened_frame_by_frame():
@@ -62,7 +58,7 @@ def test_last_patch_is_dropped(n_frames, n_patches):
 
 def test_features_are_those_of_the_whitened_patch():
     local = create().local
-    mean, matrix, weight, bias = normal(N_VALUES), normal(5, N_VALUES, seed=1), normal(6, 5, seed=2), normal(6, seed=3)
+    mean, matrix, weight, bias = noise(N_VALUES), noise(5, N_VALUES, seed=1), noise(6, 5, seed=2), noise(6, seed=3)
     local.set_whitening(mean, matrix)
     local.set_rbm(weight, bias)
     patch = spectrogram()[1, 0, :, 3:11].T.flatten()
@@ -81,7 +77,7 @@ def test_rbm_starts_as_its_training_does(published):
 
 
 def test_projection_keeps_the_scale_at_first(published):
-    projected = normal(100, N_VALUES, seed=1) @ published.local.whitening.T
+    projected = noise(100, N_VALUES, seed=1) @ published.local.whitening.T
     assert projected.std().item() == pytest.approx(1.0, rel=0.02)
 
 
@@ -91,16 +87,16 @@ def test_whitening_and_rbm_do_not_learn(published):
 
 def test_whitening_and_rbm_are_saved():
     model = create()
-    model.local.set_whitening(normal(N_VALUES), normal(5, N_VALUES))
-    model.local.set_rbm(normal(6, 5), normal(6))
-    other = bag_network(**SMALL).eval()
+    model.local.set_whitening(noise(N_VALUES), noise(5, N_VALUES))
+    model.local.set_rbm(noise(6, 5), noise(6))
+    other = create()
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.local(spectrogram()), model.local(spectrogram()))
 
 
 def test_given_rbm_is_cut_off_from_its_gradient():
     model = create()
-    model.local.set_rbm(normal(6, 5).requires_grad_(), normal(6))
+    model.local.set_rbm(noise(6, 5).requires_grad_(), noise(6))
     assert not model.local.weight.requires_grad
 
 
@@ -215,7 +211,7 @@ def test_rbm_of_another_shape_is_refused_as_a_whole():
         ({"pool_frames": True}, "pool_frames is True"),
         ({"n_layers": 0}, "n_layers is 0"),
         ({"n_hidden": "512"}, "n_hidden is '512'"),
-        ({"activation": "elu"}, "activation is 'elu'; wanted one of relu, sigmoid, tanh"),
+        ({"activation": "elu"}, "activation is 'elu'; wanted one of 'relu', 'sigmoid', 'tanh'"),
         ({"dropout": 1}, "dropout is 1; wanted a number from 0 to below 1"),
         ({"divide_by_max": "yes"}, "divide_by_max is 'yes'; wanted True or False"),
     ],

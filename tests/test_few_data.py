@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
+import _networks
 import pytest
 import torch
+from _networks import biases, create_empty, layer_shapes, n_parameters, noise
 from torch import nn
 
-import taggram
 from taggram.errors import ConfigError
 from taggram.models.few_data import FEW_DATA_MEL, LogLearn
 
 FOUR = ("sb_cnn", "few_data_vgg", "timbre", "prototypical_embedding")
 FIXED = ("sb_cnn", "few_data_vgg", "prototypical_embedding")  # in length
 
+create = partial(_networks.create, n_tags=10)
 each_network = pytest.mark.parametrize("network", FOUR)
 
 
-def create(network, n_tags=10, **options):
-    torch.manual_seed(0)
-    return taggram.create_model(network, n_tags=n_tags, **options).eval()
-
-
 def patches(n_frames=128, n_patches=2):
-    return torch.randn(n_patches, 1, 128, n_frames, generator=torch.Generator().manual_seed(0))
-
-
-def n_parameters(model):
-    return sum(parameter.numel() for parameter in model.parameters())
+    return noise(n_patches, 1, 128, n_frames)
 
 
 def sine_1_khz():
@@ -53,7 +47,7 @@ def sine_1_khz():
     ids=str,
 )
 def test_number_of_parameters_of_the_variants(network, n_tags, options, wanted):
-    assert n_parameters(create(network, n_tags, **options)) == wanted
+    assert n_parameters(create_empty(network, n_tags=n_tags, **options)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -78,7 +72,7 @@ def test_number_of_parameters_of_the_variants(network, n_tags, options, wanted):
     ],
 )
 def test_shape_of_a_layer_is_that_of_the_paper(network, layer, shape):
-    assert create(network).forward_layers(patches())[layer].shape == (2, *shape)
+    assert layer_shapes(create_empty(network))[layer] == shape
 
 
 @each_network
@@ -111,8 +105,7 @@ def test_kernels_start_within_the_limits_of_glorot(network):
 
 @each_network
 def test_biases_start_at_zero(network):
-    layers = [module for module in create(network).modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    assert not torch.cat([layer.bias for layer in layers]).any()
+    assert not biases(create(network)).any()
 
 
 @each_network
@@ -135,11 +128,11 @@ def test_task_is_one_of_several_classes():
 
 
 def test_embedding_is_no_scores():
-    assert create("prototypical_embedding", None).task == "embedding"
+    assert create("prototypical_embedding", n_tags=None).task == "embedding"
 
 
 def test_embedding_of_a_clip_has_10_numbers():
-    assert create("prototypical_embedding", None)(sine_1_khz()[:, :131_000]).shape == (1, 10)
+    assert create("prototypical_embedding", n_tags=None)(sine_1_khz()[:, :131_000]).shape == (1, 10)
 
 
 def test_norm_follows_the_activation_in_vgg():
@@ -239,18 +232,18 @@ def test_timbre_takes_patches_from_its_kernel_on():
 
 
 def test_timbre_has_no_layer_behind_its_filters():
-    model = create("timbre", 15)
+    model = create("timbre", n_tags=15)
     features = model.forward_features(patches())
     assert torch.equal(model.forward_head(features), features)
 
 
 def test_timbre_without_tags_has_ten_filters():
-    model = create("timbre", None)
+    model = create("timbre", n_tags=None)
     assert (model(sine_1_khz()).shape, model.n_tags, model.task) == ((1, 10), None, "one")
 
 
 def test_timbre_with_a_new_head_has_a_linear_layer_on_its_filters():
-    model = create("timbre", 15)
+    model = create("timbre", n_tags=15)
     model.reset_head(3)
     assert (model.head.in_features, model(sine_1_khz()).shape) == (15, (1, 3))
 
@@ -270,7 +263,7 @@ def test_log_learn_that_is_no_bool_is_refused(network, log_learn):
 
 @pytest.mark.parametrize("network", FIXED)
 def test_unknown_norm_is_refused(network):
-    with pytest.raises(ConfigError, match="input_norm is 'batch'; wanted one of channel, time, none"):
+    with pytest.raises(ConfigError, match="input_norm is 'batch'; wanted one of 'channel', 'time', 'none'"):
         create(network, input_norm="batch")
 
 
@@ -289,4 +282,4 @@ def test_fewer_mels_than_the_timbral_kernel_are_refused():
 @pytest.mark.parametrize("n_tags", [0, -1])
 def test_timbre_of_no_tags_is_refused(n_tags):
     with pytest.raises(ConfigError, match=f"n_tags is {n_tags}"):
-        create("timbre", n_tags)
+        create("timbre", n_tags=n_tags)

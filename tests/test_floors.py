@@ -121,7 +121,7 @@ def test_importing_taggram_is_silent():
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
-@pytest.mark.parametrize("command", ["", "tag", "embed", "models", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["", "tag", "embed", "models", "data", "bench", "doctor"])
 def test_help_loads_nothing_heavy(command):
     code = (
         f"import contextlib, sys; sys.argv = ['taggram', *{command.split()!r}, '--help']\n"
@@ -133,6 +133,11 @@ def test_help_loads_nothing_heavy(command):
 
 def test_listing_models_loads_no_torch():
     assert "torch" not in modules_after("import taggram; taggram.list_models()")
+
+
+def test_listing_data_sets_loads_no_torch():
+    code = "from taggram.datasets import find_dataset, list_datasets; [find_dataset(name) for name in list_datasets()]"
+    assert modules_after(code) & HEAVY == set()
 
 
 def test_starting_workers_loads_no_torch():

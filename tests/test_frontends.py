@@ -618,7 +618,7 @@ def test_config_comes_back_from_json(config: FrontendConfig) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sample_rate": 8000}, "kind is None; wanted one of log_mel, mfcc, agc_mel, raw"),
+        ({"sample_rate": 8000}, "kind is None; wanted one of 'log_mel', 'mfcc', 'agc_mel', 'raw'"),
         ({"kind": "mel"}, "kind is 'mel'"),
         ({"kind": ["raw"]}, "kind is"),
         ({"kind": "raw", "sample_rate": 8000}, "needs n_samples"),

@@ -88,10 +88,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(row, marks=[pytest.mark.xdist_group(row.name), *([pytest.mark.slow] if row.is_large else [])])
-        for row in ROWS
-    ],
+    params=[pytest.param(row, marks=pytest.mark.slow if row.is_large else []) for row in ROWS],
     ids=str,
 )
 def variant(request):

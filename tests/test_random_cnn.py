@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import _networks
 import pytest
 import torch
+from _networks import biases, create_empty, layer_shapes, n_parameters, noise
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -45,14 +47,7 @@ each_network = pytest.mark.parametrize("network", SMALL)
 
 
 def create(network, **options):
-    torch.manual_seed(0)
-    return taggram.create_model(network, **{"width": SMALL[network], **options}).eval()
-
-
-def sized(network, **options):
-    """The network without storage, for its sizes alone."""
-    with torch.device("meta"):
-        return taggram.create_model(network, **options)
+    return _networks.create(network, **{"width": SMALL[network], **options})
 
 
 def length_option(network):
@@ -61,9 +56,7 @@ def length_option(network):
 
 def patches(network, length):
     """(1, 1, samples) of noise or (1, 1, mels, frames) of decibels."""
-    noise = torch.randn(1, 1, length, generator=torch.Generator().manual_seed(0))
-    decibels = torch.randn(1, length, 96, generator=torch.Generator().manual_seed(0)).transpose(1, 2)[:, None]
-    return 0.1 * noise if network in WAVEFORM else 20 * decibels - 30
+    return 0.1 * noise(1, 1, length) if network in WAVEFORM else 20 * noise(1, 1, 96, length) - 30
 
 
 def layers_of(model, x):
@@ -73,6 +66,11 @@ def layers_of(model, x):
 
 def maps_of(model, x):
     return list(layers_of(model, x).values())[:-1]
+
+
+def map_shapes(network, length, **options):
+    model = create_empty(network, **{"width": SMALL[network], **options})
+    return list(layer_shapes(model, length).values())[:-1]
 
 
 def convs_of(model):
@@ -87,7 +85,7 @@ def fill(convs, weights, biases):
 
 
 @pytest.mark.parametrize(
-    ("network", "options", "n_parameters"),
+    ("network", "options", "wanted"),
     [
         ("random_temporal", {"width": 8, "kernels": "audio"}, 1_920),
         ("random_timbral_temporal", {"width": 256, "kernels": "audio"}, 604_672),
@@ -99,8 +97,8 @@ def fill(convs, weights, biases):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_parameters_of_further_widths(network, options, n_parameters):
-    assert sum(p.numel() for p in sized(network, **options).parameters()) == n_parameters
+def test_parameters_of_further_widths(network, options, wanted):
+    assert n_parameters(create_empty(network, **options)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_parameters_of_further_widths(network, options, n_parameters):
     ],
 )
 def test_length_of_the_features_is_that_of_the_large_set_by_default(network, n_features):
-    assert sized(network).n_features == n_features
+    assert create_empty(network).n_features == n_features
 
 
 @pytest.mark.parametrize(
@@ -136,8 +134,7 @@ def test_length_of_the_features_is_that_of_the_large_set_by_default(network, n_f
     ],
 )
 def test_length_of_the_features_of_the_small_set(network, n_features):
-    model = create(network)
-    assert layers_of(model, patches(network, LEAST[network]))["penultimate"].shape == (1, n_features)
+    assert layer_shapes(create(network), LEAST[network])["penultimate"] == (n_features,)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +147,7 @@ def test_length_of_the_features_of_the_small_set(network, n_features):
     ids=["music", "urban sounds", "shortest"],
 )
 def test_lengths_of_the_sample_level_maps(n_samples, lengths):
-    maps = maps_of(create("random_sample_level", width=2), patches("random_sample_level", n_samples))
-    assert [tuple(values.shape) for values in maps] == [(1, length, 2) for length in lengths]
+    assert map_shapes("random_sample_level", n_samples, width=2) == [(length, 2) for length in lengths]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +163,7 @@ def test_lengths_of_the_sample_level_maps(n_samples, lengths):
     ids=["music", "urban sounds", "shortest", "many, music", "many, urban sounds", "many, shortest"],
 )
 def test_lengths_of_the_frame_level_maps(network, n_samples, lengths):
-    maps = maps_of(create(network, width=2), patches(network, n_samples))
-    assert [tuple(values.shape) for values in maps] == [(1, length, 2) for length in lengths]
+    assert map_shapes(network, n_samples, width=2) == [(length, 2) for length in lengths]
 
 
 @pytest.mark.parametrize("n_frames", [1376, 1404, 188])
@@ -183,8 +178,7 @@ def test_lengths_of_the_frame_level_maps(network, n_samples, lengths):
     ],
 )
 def test_lengths_of_the_maps_that_are_pooled_over_mel(network, n_lost, n_channels, n_frames):
-    maps = maps_of(create(network), patches(network, n_frames))
-    assert [tuple(values.shape) for values in maps] == [(1, n_frames - n_lost, n) for n in n_channels]
+    assert map_shapes(network, n_frames) == [(n_frames - n_lost, n) for n in n_channels]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +190,7 @@ def test_lengths_of_the_maps_that_are_pooled_over_mel(network, n_lost, n_channel
     ],
 )
 def test_sizes_of_the_vgg_maps(n_frames, sizes):
-    maps = maps_of(create("random_vgg", width=2), patches("random_vgg", n_frames))
-    assert [tuple(values.shape) for values in maps] == [(1, *size, 2) for size in sizes]
+    assert map_shapes("random_vgg", n_frames, width=2) == [(*size, 2) for size in sizes]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +283,7 @@ def test_kernels_are_cut_at_two_sigma(network):
 
 @each_network
 def test_biases_start_at_zero(network):
-    assert not torch.cat([p for p in create(network).parameters() if p.ndim == 1]).any()
+    assert not biases(create(network)).any()
 
 
 @each_network
@@ -464,22 +457,22 @@ def test_filters_are_worked_on_in_parts_without_gradient():
 
 @each_network
 def test_sound_is_taken_at_12_khz(network):
-    assert sized(network).frontend.sample_rate == 12_000
+    assert create_empty(network).frontend.sample_rate == 12_000
 
 
 @each_network
 def test_length_of_a_patch_is_that_of_the_music_sets_by_default(network):
-    assert sized(network).frontend.n_frames == (350_000 if network in WAVEFORM else 1376)
+    assert create_empty(network).frontend.n_frames == (350_000 if network in WAVEFORM else 1376)
 
 
 @each_network
 def test_length_of_a_patch_can_be_chosen(network):
     length = LEAST[network] + 100
-    assert sized(network, **{length_option(network): length}).frontend.n_frames == length
+    assert create_empty(network, **{length_option(network): length}).frontend.n_frames == length
 
 
 def test_decibels_are_those_of_librosa_with_reflection():
-    frontend = sized("random_vgg").frontend
+    frontend = create_empty("random_vgg").frontend
     sine = (2 * math.pi * 1000 / 12_000 * torch.arange(350_000, dtype=torch.float64)).sin().float()
     decibels = frontend(sine[None])[0, 0]
     found = [*decibels[33:36, 100].tolist(), decibels.min().item(), decibels.mean().item(), *decibels.shape]
@@ -487,7 +480,7 @@ def test_decibels_are_those_of_librosa_with_reflection():
 
 
 def test_decibels_end_80_below_the_maximum_of_the_whole_clip():
-    frontend = sized("random_vgg").frontend
+    frontend = create_empty("random_vgg").frontend
     clip = torch.zeros(1, 24_000)
     clip[:, :6000] = patches("random_sample_level", 6000)[0]
     decibels = frontend(clip)
@@ -498,12 +491,12 @@ def test_decibels_end_80_below_the_maximum_of_the_whole_clip():
 def test_patch_below_the_least_is_refused(network):
     option, least = length_option(network), LEAST[network]
     with pytest.raises(ConfigError, match=f"{option} is {least - 1}; this network needs at least {least}"):
-        sized(network, **{option: least - 1})
+        create_empty(network, **{option: least - 1})
 
 
 def test_vgg_of_188_frames_is_refused():
     with pytest.raises(ConfigError, match="n_frames is 188; this network needs at least 1280"):
-        sized("random_vgg", n_frames=188)
+        create_empty("random_vgg", n_frames=188)
 
 
 def test_vgg_tells_the_samples_that_it_needs():
@@ -521,14 +514,14 @@ def test_shortest_patch_gives_finite_features(network):
 @each_network
 def test_width_that_is_no_count_is_refused(network, width):
     with pytest.raises(ConfigError, match=f"width is {width!r}"):
-        sized(network, width=width)
+        create_empty(network, width=width)
 
 
 @pytest.mark.parametrize("width", [2, 12, 512])
 @pytest.mark.parametrize("network", ["random_temporal", "random_timbral_temporal"])
 def test_width_without_temporal_filters_is_refused(network, width):
     with pytest.raises(ConfigError, match=rf"width is {width}; .*\(4, 8, 16, 32, 64, 128, 256\)"):
-        sized(network, width=width)
+        create_empty(network, width=width)
 
 
 @pytest.mark.parametrize("width", [4, 16, 32, 64])
@@ -541,10 +534,10 @@ def test_temporal_half_is_as_wide_as_the_timbral_one(width):
 @pytest.mark.parametrize("network", ["random_temporal", "random_timbral_temporal"])
 def test_unknown_kernels_are_refused(network):
     with pytest.raises(ConfigError, match="wanted one of 'music', 'audio'"):
-        sized(network, kernels="speech")
+        create_empty(network, kernels="speech")
 
 
 @pytest.mark.parametrize("network", FRAME_LEVEL)
 def test_unknown_pooling_of_the_back_end_is_refused(network):
     with pytest.raises(ConfigError, match="wanted one of 'reference', 'per_filter'"):
-        sized(network, backend_pooling="mean")
+        create_empty(network, backend_pooling="mean")

@@ -141,7 +141,7 @@ def test_weights_of_another_program_are_refused(tmp_path):
         pytest.param({"network": "vg"}, "no network named 'vg'. Did you mean vgg", id="unknown network"),
         pytest.param({"network": "musicnn", "options": {}}, "it lacks .*it has no place for", id="other network"),
         pytest.param({"options": {"poling": 1}}, "no option 'poling'", id="unknown option"),
-        pytest.param({"options": {"pooling": "no"}}, "library and trained", id="option without sense"),
+        pytest.param({"options": {"pooling": "no"}}, "wanted one of 'library', 'trained'", id="option without sense"),
         pytest.param({"n_tags": 4}, r"head\.weight \(float32 \(3, 256\) came, float32 \(4, 256\)", id="other shape"),
         pytest.param({"tags": ["a"]}, "1 tags for 3 outputs", id="too few tags"),
         pytest.param({"tags": [1, 2, 3]}, "lacks tags", id="tags that are no names"),

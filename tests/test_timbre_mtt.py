@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import _networks
 import pytest
 import torch
+from _networks import (
+    biases,
+    create_empty,
+    layer_shapes,
+    limit_and_spread,
+    n_parameters,
+    n_stored,
+    noise,
+    shape_within,
+)
 from torch import nn
 
-import taggram
 from taggram.errors import ConfigError
 from taggram.frontends import create_frontend
 from taggram.models.timbre_mtt import MTT_MEL
@@ -16,26 +26,12 @@ each_network = pytest.mark.parametrize("network", NETWORKS)
 
 
 def create(network="timbre_mtt", **options):
-    torch.manual_seed(0)
-    return taggram.create_model(network, **{"n_tags": 50, **options}).eval()
-
-
-def patches(n_patches=2):
-    return torch.rand(n_patches, 1, 128, 187, generator=torch.Generator().manual_seed(0))
-
-
-def n_trainable(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def n_stored(module):
-    statistics = [buffer.numel() for name, buffer in module.named_buffers() if "running_" in name]
-    return n_trainable(module) + sum(statistics)
+    return _networks.create(network, n_tags=50, **options)
 
 
 @pytest.mark.parametrize(("factor", "wanted"), [(1, 74_526), (2, 191_006), (4, 565_278)])
 def test_parameters_of_each_factor(factor, wanted):
-    assert n_stored(create(factor=factor)) == n_trainable(create(factor=factor)) == wanted
+    assert n_stored(create(factor=factor)) == n_parameters(create(factor=factor)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -49,23 +45,23 @@ def test_parameters_of_each_factor(factor, wanted):
 )
 def test_parameters_of_each_layer(factor, wanted):
     model = create(factor=factor)
-    assert [n_trainable(part) for part in (model.branches, model.second, model.dense, model.head)] == wanted
+    assert [n_parameters(part) for part in (model.branches, model.second, model.dense, model.head)] == wanted
 
 
 @pytest.mark.parametrize(("n_mels", "wanted"), [(100, 6422), (75, 7910), (25, 2660)])
 def test_parameters_of_each_height(n_mels, wanted):
     branches = create().branches
-    assert sum(n_trainable(branches[f"{n_frames}x{n_mels}"]) for n_frames in (1, 3, 5, 7)) == wanted
+    assert sum(n_parameters(branches[f"{n_frames}x{n_mels}"]) for n_frames in (1, 3, 5, 7)) == wanted
 
 
 def test_parameters_of_dieleman():
     model = create("dieleman")
-    parts = [n_trainable(part) for part in (model.branches, model.second, model.dense, model.head)]
+    parts = [n_parameters(part) for part in (model.branches, model.second, model.dense, model.head)]
     assert (parts, n_stored(model)) == ([32_800, 8224, 28_900, 5050], 74_974)
 
 
 def test_parameters_of_the_small_filters():
-    assert n_trainable(create("small_rectangular")) == 73_778
+    assert n_parameters(create("small_rectangular")) == 73_778
 
 
 def test_stored_numbers_of_the_small_filters():
@@ -74,14 +70,17 @@ def test_stored_numbers_of_the_small_filters():
 
 def test_parameters_of_the_small_filters_by_kind():
     model = create("small_rectangular")
-    by_kind = [sum(n_trainable(block.get_submodule(kind)) for block in model.blocks) for kind in ("conv", "bn")]
-    assert [*by_kind, n_trainable(model.head)] == [50_976, 352, 22_450]
+    by_kind = [sum(n_parameters(block.get_submodule(kind)) for block in model.blocks) for kind in ("conv", "bn")]
+    assert [*by_kind, n_parameters(model.head)] == [50_976, 352, 22_450]
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_layers_of_each_factor(factor):
-    shapes = {name: layer.shape[1:] for name, layer in create(factor=factor).forward_layers(patches()).items()}
-    assert shapes == {"pool1": (46, 92 * factor), "pool2": (9, 32 * factor), "penultimate": (100,)}
+    assert layer_shapes(create_empty("timbre_mtt", factor=factor)) == {
+        "pool1": (46, 92 * factor),
+        "pool2": (9, 32 * factor),
+        "penultimate": (100,),
+    }
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -98,27 +97,18 @@ def test_maps_of_each_shape_keep_time(n_frames, n_mels):
 
 
 def test_layers_of_dieleman():
-    shapes = {name: layer.shape[1:] for name, layer in create("dieleman").forward_layers(patches()).items()}
-    assert shapes == {"pool1": (45, 32), "pool2": (9, 32), "penultimate": (100,)}
+    assert layer_shapes(create_empty("dieleman")) == {"pool1": (45, 32), "pool2": (9, 32), "penultimate": (100,)}
 
 
 @pytest.mark.parametrize(
     ("conv", "shape"), [("branches.8x128.conv", (32, 180, 1)), ("second.conv", (32, 38))], ids=["first", "second"]
 )
 def test_maps_of_dieleman(conv, shape):
-    model = create("dieleman")
-    seen = []
-    model.get_submodule(conv).register_forward_hook(lambda module, args, output: seen.append(output.shape[1:]))
-    model.forward_layers(patches())
-    assert seen == [shape]
+    assert shape_within(create_empty("dieleman"), conv) == shape
 
 
 def test_second_layer_gives_39_frames():
-    model = create()
-    seen = []
-    model.second.conv.register_forward_hook(lambda module, args, output: seen.append(output.shape[1:]))
-    model.forward_layers(patches())
-    assert seen == [(32, 39)]
+    assert shape_within(create_empty("timbre_mtt"), "second.conv") == (32, 39)
 
 
 def test_second_layer_runs_over_time():
@@ -133,16 +123,16 @@ def test_second_layer_runs_over_time():
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
-        ("pool1", (2, 46, 126, 32)),
-        ("pool2", (2, 44, 31, 32)),
-        ("pool3", (2, 21, 14, 64)),
-        ("pool4", (2, 9, 6, 32)),
-        ("conv5", (2, 7, 4, 16)),
-        ("penultimate", (2, 448)),
+        ("pool1", (46, 126, 32)),
+        ("pool2", (44, 31, 32)),
+        ("pool3", (21, 14, 64)),
+        ("pool4", (9, 6, 32)),
+        ("conv5", (7, 4, 16)),
+        ("penultimate", (448,)),
     ],
 )
 def test_layers_of_the_small_filters(layer, shape):
-    assert create("small_rectangular").forward_layers(patches())[layer].shape == shape
+    assert layer_shapes(create_empty("small_rectangular"))[layer] == shape
 
 
 @pytest.mark.parametrize(
@@ -151,11 +141,7 @@ def test_layers_of_the_small_filters(layer, shape):
     ids=["block1", "block2", "block3", "block4", "block5"],
 )
 def test_maps_of_the_small_filters(block, shape):
-    model = create("small_rectangular")
-    seen = []
-    model.blocks[block].conv.register_forward_hook(lambda module, args, output: seen.append(output.shape[1:]))
-    model.forward_layers(patches())
-    assert seen == [shape]
+    assert shape_within(create_empty("small_rectangular"), f"blocks.{block}.conv") == shape
 
 
 def test_a_clip_of_29_12_s_holds_9_patches():
@@ -168,7 +154,7 @@ def test_patch_is_the_most_frames_within_3_s():
 
 
 def test_value_is_the_logarithm_of_one_and_10_000_times_the_power():
-    waveform = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    waveform = 0.1 * noise(1, 16_000)
     model = create()
     log_mel = model.frontend(waveform)
     model.change_frontend(compression="none", gain=None)
@@ -177,11 +163,11 @@ def test_value_is_the_logarithm_of_one_and_10_000_times_the_power():
 
 @each_network
 def test_each_band_is_standardised_by_its_own_statistics(network):
-    model = create(network)
+    model, patches = create(network), noise(2, 1, 128, 187)
     mean, std = torch.linspace(0, 1, 128), torch.linspace(1, 2, 128)
-    wanted = model.forward_features((patches() - mean[:, None]) / std[:, None])
+    wanted = model.forward_features((patches - mean[:, None]) / std[:, None])
     model.standardize.set_statistics(mean, std)
-    torch.testing.assert_close(model.forward_features(patches()), wanted)
+    torch.testing.assert_close(model.forward_features(patches), wanted)
 
 
 @pytest.mark.parametrize(
@@ -195,24 +181,19 @@ def test_each_band_is_standardised_by_its_own_statistics(network):
     ],
 )
 def test_kernels_start_as_he_uniform_of_lasagne(network, layer, fan_in):
-    weight = create(network).get_submodule(layer).weight
     limit = (3 / fan_in) ** 0.5
-    assert weight.abs().max() <= limit
-    assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert limit_and_spread(create(network).get_submodule(layer).weight) == pytest.approx((limit, limit), rel=0.05)
 
 
 @pytest.mark.parametrize(("network", "n_features"), list(zip(NETWORKS, [100, 100, 448])))
 def test_head_starts_as_glorot_uniform(network, n_features):
-    weight = create(network).head.weight
     limit = (6 / (n_features + 50)) ** 0.5
-    assert weight.abs().max() <= limit
-    assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert limit_and_spread(create(network).head.weight) == pytest.approx((limit, limit), rel=0.05)
 
 
 @each_network
 def test_biases_start_at_zero(network):
-    biases = [value for name, value in create(network).named_parameters() if name.endswith("bias")]
-    assert torch.cat(biases).abs().max() == 0
+    assert not biases(create(network)).any()
 
 
 def test_convolutions_before_a_norm_have_no_bias():

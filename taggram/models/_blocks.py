@@ -1,4 +1,4 @@
-"""Layers and ways of starting weights that two or more networks share."""
+"""Layers, ways of starting weights and checks that two or more networks share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taggram.errors import ConfigError
 from taggram.frontends import LogMelConfig
 
 MUSICNN_MEL = LogMelConfig(  # of all networks of the musicnn library
@@ -57,6 +58,11 @@ def batch_norm_2d(n_channels: int) -> nn.BatchNorm2d:
 def same_zeros(n_taps: int) -> tuple[int, int]:
     """Zeros before and after that keep a length, as TensorFlow's "same" has them: an odd one goes to the end."""
     return (n_taps - 1) // 2, n_taps // 2
+
+
+def conv_norm_relu_1d(n_in: int, n_out: int, n_taps: int, norm: nn.BatchNorm1d) -> nn.Sequential:
+    """Convolution over time that keeps the length, then batch norm and ReLU."""
+    return nn.Sequential(nn.ZeroPad1d(same_zeros(n_taps)), nn.Conv1d(n_in, n_out, n_taps), norm, nn.ReLU())
 
 
 class SamePad1d(nn.Module):
@@ -178,3 +184,20 @@ class Standardize(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Give (batch, 1, mels, frames) for the same, or (batch, 1, samples) with one band."""
         return (patches - self.mean) / self.std
+
+
+def check_patch_size(frontend: LogMelConfig, wanted: LogMelConfig) -> None:
+    """Refuse a front-end whose patches do not have the size that a network's dense layers were made for.
+
+    Args:
+        frontend: the front-end that came.
+        wanted: one with patches of the right size.
+
+    Raises:
+        ConfigError: the sizes differ.
+    """
+    if (frontend.n_frames, frontend.n_mels) != (wanted.n_frames, wanted.n_mels):
+        raise ConfigError(
+            f"a front-end with patches of {frontend.n_frames} frames and {frontend.n_mels} mels; this network needs "
+            f"{wanted.n_frames} frames and {wanted.n_mels} mels."
+        )

@@ -16,9 +16,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check_share
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import Standardize, batch_norm_1d, he_uniform_
+from taggram.models._blocks import Standardize, batch_norm_1d, conv_norm_relu_1d, he_uniform_
 from taggram.models._contract import TaggingModel, Task
 from taggram.models._registry import register_model
 
@@ -55,8 +55,7 @@ class ArtistCNN(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, task: Task, dropout: float = 0.0, frontend: LogMelConfig = MEL) -> None:
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout!r}; wanted a number from 0 to below 1.")
+        check_share("dropout", dropout)
         super().__init__(
             frontend=frontend,
             n_features=FILTERS[-1],
@@ -68,12 +67,7 @@ class ArtistCNN(TaggingModel):
         )
         self.standardize = Standardize(mean=MEL_MEAN, std=MEL_STD)
         self.convs = nn.ModuleList(
-            nn.Sequential(
-                nn.ZeroPad1d(((n_taps - 1) // 2, n_taps // 2)),  # of an odd number of zeros one more at the end
-                nn.Conv1d(n_in, n_out, n_taps),
-                batch_norm_1d(n_out),
-                nn.ReLU(),
-            )
+            conv_norm_relu_1d(n_in, n_out, n_taps, batch_norm_1d(n_out))
             for (n_in, n_out), n_taps in zip(pairwise((frontend.n_mels, *FILTERS)), KERNELS)
         )
         self.pools = nn.ModuleList(nn.MaxPool1d(size) if size > 1 else nn.Identity() for size in KERNELS)

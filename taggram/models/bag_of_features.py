@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check, check_choice, check_count, check_flag, check_share
 from taggram.frontends import AGCMelConfig, LogMelConfig
 from taggram.models._blocks import glorot_uniform_
 from taggram.models._contract import TaggingModel
@@ -127,9 +127,7 @@ class LocalFeatures(nn.Module):
     def _take_over(self, **values: Tensor) -> None:
         for name, value in values.items():
             came, wanted = tuple(value.shape), tuple(self.get_buffer(name).shape)
-            _check(
-                came == wanted, f"the shape of {name}", came, f"{wanted}, by n_components and n_units of the network"
-            )
+            check(came == wanted, f"the shape of {name}", came, f"{wanted}, by n_components and n_units of the network")
         for name, value in values.items():
             self.get_buffer(name).copy_(value)
 
@@ -170,18 +168,17 @@ class BagNetwork(TaggingModel):
         divide_by_max: bool = False,
         frontend: AGCMelConfig = AGC_MEL,
     ) -> None:
-        _check_count("patch_frames", patch_frames)
+        check_count("patch_frames", patch_frames)
         n_values = frontend.mel.n_mels * patch_frames
         n_components = n_values if n_components is None else n_components
-        _check_count("n_components", n_components, most=n_values)
-        _check_count("n_units", n_units)
-        _check_count("pool_frames", pool_frames)
-        _check_count("n_layers", n_layers)
-        _check_count("n_hidden", n_hidden)
-        _check(activation in ACTIVATIONS, "activation", activation, f"one of {', '.join(ACTIVATIONS)}")
-        is_share = isinstance(dropout, int | float) and not isinstance(dropout, bool) and 0 <= dropout < 1
-        _check(is_share, "dropout", dropout, "a number from 0 to below 1")
-        _check(isinstance(divide_by_max, bool), "divide_by_max", divide_by_max, "True or False")
+        check_count("n_components", n_components, most=n_values)
+        check_count("n_units", n_units)
+        check_count("pool_frames", pool_frames)
+        check_count("n_layers", n_layers)
+        check_count("n_hidden", n_hidden)
+        check_choice("activation", activation, ACTIVATIONS)
+        check_share("dropout", dropout)
+        check_flag("divide_by_max", divide_by_max)
         self._hidden_names = (*(f"hidden{number}" for number in range(1, n_layers)), "penultimate")
         super().__init__(
             frontend=frontend,
@@ -237,16 +234,6 @@ class BagNetwork(TaggingModel):
             x = dense(self.dropout(x) if layers else x)  # (batch, 512); the bag itself is not dropped
             layers[name] = x
         return layers
-
-
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _check_count(name: str, came: object, most: int | None = None) -> None:
-    fits = isinstance(came, int) and not isinstance(came, bool) and 1 <= came <= (came if most is None else most)
-    _check(fits, name, came, "a whole number from 1 on" if most is None else f"a whole number from 1 to {most}")
 
 
 @register_model(paper="Nam et al., arXiv 2015", n_tags=160)

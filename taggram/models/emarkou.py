@@ -16,13 +16,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check, check_choice, check_count, whole_numbers
 from taggram.frontends import FrontendConfig, LogMelConfig, MFCCConfig
-from taggram.models._blocks import Standardize
+from taggram.models._blocks import Standardize, he_normal_, same_zeros
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -63,18 +63,6 @@ PRESETS: dict[Preset, Stack] = {
 KERNEL = 10  # side of every kernel
 N_DENSE = 1024  # units of the dense layer
 Counts: TypeAlias = int | str | Sequence[int]
-
-
-def he_normal_(module: nn.Module) -> None:
-    """Draw a kernel from a normal of variance 2 / fan_in; biases at 0.
-
-    Args:
-        module: anything; only convolutions and linear layers are touched.
-    """
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def unit_normal_(module: nn.Module) -> None:
@@ -123,10 +111,10 @@ class EmarkouCNN(TaggingModel):
         n_dense: int = N_DENSE,
         init: Init = "he",
     ) -> None:
-        _check(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
-        _check(features in FRONTENDS, "features", features, f"one of {', '.join(FRONTENDS)}")
-        _check(init in INITS, "init", init, f"one of {', '.join(INITS)}")
-        _check(_is_count(n_dense), "n_dense", n_dense, "a whole number from 1 on")
+        check_choice("preset", preset, PRESETS)
+        check_choice("features", features, FRONTENDS)
+        check_choice("init", init, INITS)
+        check_count("n_dense", n_dense)
         widths = _counts("widths", PRESETS[preset].widths if widths is None else widths)
         kernels = _counts("kernels", kernels, len(widths))
         pools = _counts("pools", PRESETS[preset].pools if pools is None else pools, len(widths))
@@ -146,11 +134,7 @@ class EmarkouCNN(TaggingModel):
         )
         self.standardize = Standardize() if features == "logmel" else None  # the source's features go in as they are
         self.convs = nn.ModuleList(
-            nn.Sequential(
-                nn.ZeroPad2d(((size - 1) // 2, size // 2) * 2),  # of an odd number of zeros one more at the end
-                nn.Conv2d(n_in, n_out, size),
-                nn.ReLU(),
-            )
+            nn.Sequential(nn.ZeroPad2d(same_zeros(size) * 2), nn.Conv2d(n_in, n_out, size), nn.ReLU())
             for (n_in, n_out), size in zip(pairwise((1, *widths)), kernels)
         )
         self.pools = nn.ModuleList()
@@ -187,28 +171,14 @@ def _max_pool(size: int, side: int) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d(padding), nn.MaxPool2d(size)) if n_zeros else nn.MaxPool2d(size)
 
 
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _counts(name: str, came: Counts, n: int | None = None) -> tuple[int, ...]:
-    """Read whole numbers: a sequence, or a text such as "64,128". One alone stands for all `n`."""
-    try:
-        values = [int(text) for text in came.split(",")] if isinstance(came, str) else came
-    except ValueError:
-        values = []
-    values = list(values) if isinstance(values, Sequence) else [values]
-    if n is not None and len(values) == 1:
-        values *= n
-    counts = tuple(value for value in values if _is_count(value))
-    fits = 0 < len(counts) == len(values) == (n or len(values))
+    """Read whole numbers from 1 on, where one alone stands for all `n`."""
+    counts = whole_numbers(came)
+    if n is not None and len(counts) == 1:
+        counts *= n
+    fits = len(counts) == (n or len(counts)) and min(counts, default=0) >= 1
     wanted = "whole numbers from 1 on" if n is None else f"whole numbers from 1 on, one or as many as widths, {n}"
-    _check(fits, name, came, wanted)
+    check(fits, name, came, wanted)
     return counts
 
 

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taggram._checks import check_choice, check_count, check_flag
 from taggram.errors import ConfigError
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import batch_norm_2d, glorot_uniform_
+from taggram.models._blocks import batch_norm_2d, check_patch_size, glorot_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -83,10 +84,8 @@ class FewDataNetwork(TaggingModel):
     """
 
     def __init__(self, *, frontend: LogMelConfig, log_learn: bool, input_norm: InputNorm, **contract: Any) -> None:
-        if not isinstance(log_learn, bool):
-            raise ConfigError(f"log_learn is {log_learn!r}; wanted True or False.")
-        if input_norm not in get_args(InputNorm):
-            raise ConfigError(f"input_norm is {input_norm!r}; wanted one of {', '.join(get_args(InputNorm))}.")
+        check_flag("log_learn", log_learn)
+        check_choice("input_norm", input_norm, get_args(InputNorm))
         if log_learn:
             frontend = dataclasses.replace(frontend, compression="none", gain=None, eps=None, top_db=None)
         super().__init__(frontend=frontend, **contract)
@@ -140,8 +139,9 @@ class SBCNN(FewDataNetwork):
         input_norm: InputNorm = "channel",
         frontend: LogMelConfig = FEW_DATA_MEL,
     ) -> None:
+        check_patch_size(frontend, FEW_DATA_MEL)
         super().__init__(
-            frontend=_whole_patch(frontend),
+            frontend=frontend,
             log_learn=log_learn,
             input_norm=input_norm,
             n_features=SB_CNN_DENSE,
@@ -199,10 +199,10 @@ class FewDataVGG(FewDataNetwork):
         input_norm: InputNorm = "channel",
         frontend: LogMelConfig = FEW_DATA_MEL,
     ) -> None:
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise ConfigError(f"width is {width!r}; wanted a whole number from 1 on.")
+        check_count("width", width)
+        check_patch_size(frontend, FEW_DATA_MEL)
         super().__init__(
-            frontend=_whole_patch(frontend),
+            frontend=frontend,
             log_learn=log_learn,
             input_norm=input_norm,
             n_features=N_PLACES * width,
@@ -283,8 +283,9 @@ class PrototypicalEmbedding(FewDataNetwork):
         input_norm: InputNorm = "time",
         frontend: LogMelConfig = FEW_DATA_MEL,
     ) -> None:
+        check_patch_size(frontend, FEW_DATA_MEL)
         super().__init__(
-            frontend=_whole_patch(frontend),
+            frontend=frontend,
             log_learn=log_learn,
             input_norm=input_norm,
             n_features=N_EMBEDDING,
@@ -303,17 +304,6 @@ class PrototypicalEmbedding(FewDataNetwork):
         layers = _run_blocks(self.blocks, self._normed(patches))
         layers["penultimate"] = self.dense(self.dropout(layers["block5"].flatten(1)))  # (batch, 10)
         return layers
-
-
-def _whole_patch(frontend: LogMelConfig) -> LogMelConfig:
-    """Give a front-end back if its patches have the size that the dense layers were made for."""
-    wanted = FEW_DATA_MEL.n_frames, FEW_DATA_MEL.n_mels
-    if (frontend.n_frames, frontend.n_mels) != wanted:
-        raise ConfigError(
-            f"a front-end with patches of {frontend.n_frames} frames and {frontend.n_mels} mels; this network needs "
-            f"{wanted[0]} frames and {wanted[1]} mels."
-        )
-    return frontend
 
 
 def _blocks(width: int) -> nn.ModuleList:

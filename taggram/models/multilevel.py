@@ -19,10 +19,10 @@ from typing import Self, TypeAlias, cast
 
 from torch import Tensor, nn
 
-from taggram.errors import ConfigError
+from taggram._checks import check, check_choice, check_count, check_flag, check_share, whole_numbers
 from taggram.frontends import LogMelConfig
 from taggram.models._aggregation import aggregate, contiguous_starts, cut_segments
-from taggram.models._blocks import Standardize, glorot_uniform_, he_uniform_
+from taggram.models._blocks import BN_MOMENTUM, Standardize, conv_norm_relu_1d, glorot_uniform_, he_uniform_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
@@ -40,7 +40,6 @@ MEL = LogMelConfig(
 MEL_MEAN, MEL_STD = 0.22620339, 0.25794547  # of all values of the training set
 POOLS = {18: (3, 3, 2), 27: (3, 3, 3), 54: (3, 3, 3, 2)}  # frames of a segment: its pools, which leave one frame
 FILTERS = {18: (128, 128, 512), 27: (128, 128, 512), 54: (128, 128, 256, 512)}  # the same: of each convolution
-BN_MOMENTUM = 0.01  # torch's share of the new batch: 1 - Keras's momentum of 0.99
 N_UNITS = 1024  # of each hidden layer of the classifier
 Numbers: TypeAlias = int | str | Sequence[int]
 
@@ -60,11 +59,11 @@ class LocalMel(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, n_frames: int = 27, filters: Numbers | None = None) -> None:
-        _check(n_frames in POOLS, "n_frames", n_frames, f"one of {', '.join(map(str, POOLS))}")
+        check_choice("n_frames", n_frames, POOLS)
         sizes = POOLS[n_frames]
         counts = FILTERS[n_frames] if filters is None else _numbers("filters", filters)
         fits = len(counts) == len(sizes) and min(counts) >= 1
-        _check(fits, "filters", filters, f"{len(sizes)} whole numbers from 1 on for {n_frames} frames")
+        check(fits, "filters", filters, f"{len(sizes)} whole numbers from 1 on for {n_frames} frames")
         names = tuple(f"conv{number}" for number in range(1, len(sizes) + 1))
         super().__init__(
             frontend=dataclasses.replace(MEL, n_frames=n_frames),
@@ -77,12 +76,7 @@ class LocalMel(TaggingModel):
         self.filters = counts
         self.standardize = Standardize(mean=MEL_MEAN, std=MEL_STD)
         self.convs = nn.ModuleList(
-            nn.Sequential(
-                nn.ZeroPad1d(((size - 1) // 2, size // 2)),  # of an odd number of zeros one more at the end
-                nn.Conv1d(n_in, n_out, size),
-                nn.BatchNorm1d(n_out, momentum=BN_MOMENTUM),
-                nn.ReLU(),
-            )
+            conv_norm_relu_1d(n_in, n_out, size, nn.BatchNorm1d(n_out, momentum=BN_MOMENTUM))
             for (n_in, n_out), size in zip(pairwise((MEL.n_mels, *counts)), sizes)
         )
         self.pools = nn.ModuleList(nn.MaxPool1d(size) for size in sizes)
@@ -124,12 +118,11 @@ class ClipClassifier(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_count("n_values", n_values)
-        _check_count("n_hidden_layers", n_hidden_layers, least=0)
-        _check_count("n_units", n_units)
-        is_share = isinstance(dropout, int | float) and not isinstance(dropout, bool) and 0 <= dropout < 1
-        _check(is_share, "dropout", dropout, "a number from 0 to below 1")
-        _check(n_hidden_layers > 0 or dropout == 0, "dropout", dropout, "0 where there is no hidden layer to drop from")
+        check_count("n_values", n_values)
+        check_count("n_hidden_layers", n_hidden_layers, least=0)
+        check_count("n_units", n_units)
+        check_share("dropout", dropout)
+        check(n_hidden_layers > 0 or dropout == 0, "dropout", dropout, "0 where there is no hidden layer to drop from")
         self.standardize = Standardize()
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU())
@@ -202,15 +195,15 @@ class MultiLevelMel(TaggingModel):
         dropout: float = 0.0,
         train_extractors: bool = False,
     ) -> None:
-        _check(isinstance(train_extractors, bool), "train_extractors", train_extractors, "True or False")
+        check_flag("train_extractors", train_extractors)
         lengths = _numbers("scales", scales)
         fits = set(lengths) <= set(POOLS) and len(set(lengths)) == len(lengths)
-        _check(fits, "scales", scales, f"some of {', '.join(map(str, POOLS))}, each once")
-        _check_count("n_frames", n_frames, least=max(lengths))
+        check(fits, "scales", scales, f"some of {', '.join(map(str, POOLS))}, each once")
+        check_count("n_frames", n_frames, least=max(lengths))
         groups: Sequence[Numbers | None] = [None] * len(lengths)
         if filters is not None:
             groups = filters.split(";") if isinstance(filters, str) else filters
-        _check(len(groups) == len(lengths), "filters", filters, f"{len(lengths)} groups, one for each of scales")
+        check(len(groups) == len(lengths), "filters", filters, f"{len(lengths)} groups, one for each of scales")
         extractors = [LocalMel(None, length, group) for length, group in zip(lengths, groups)]
         chosen = [_chosen_levels(levels, len(extractor.filters)) for extractor in extractors]
         n_values = sum(extractor.filters[level - 1] for extractor, some in zip(extractors, chosen) for level in some)
@@ -256,9 +249,9 @@ class MultiLevelMel(TaggingModel):
         """
         for network in networks:
             n_frames = network.frontend.n_frames
-            _check(str(n_frames) in self.extractors, "n_frames", n_frames, f"one of {', '.join(self.extractors)}")
+            check(str(n_frames) in self.extractors, "n_frames", n_frames, f"one of {', '.join(self.extractors)}")
             own = self._extractor(str(n_frames))
-            _check(network.filters == own.filters, "filters", network.filters, f"those of the system, {own.filters}")
+            check(network.filters == own.filters, "filters", network.filters, f"those of the system, {own.filters}")
             weights = network.state_dict()
             own.load_state_dict({name: weights[name] for name in own.state_dict()})
 
@@ -309,29 +302,13 @@ def _chosen_levels(levels: Numbers | None, n_levels: int) -> tuple[int, ...]:
     numbers = _numbers("levels", levels)
     chosen = tuple(number if number > 0 else n_levels + 1 + number for number in numbers)
     fits = all(1 <= abs(number) <= n_levels for number in numbers) and len(set(chosen)) == len(chosen)
-    _check(fits, "levels", levels, f"different ones from 1 to {n_levels}, or from -{n_levels} to -1")
+    check(fits, "levels", levels, f"different ones from 1 to {n_levels}, or from -{n_levels} to -1")
     return chosen
 
 
-def _check(fits: bool, name: str, came: object, wanted: str) -> None:
-    if not fits:
-        raise ConfigError(f"{name} is {came!r}; wanted {wanted}.")
-
-
-def _check_count(name: str, came: object, least: int = 1) -> None:
-    fits = isinstance(came, int) and not isinstance(came, bool) and came >= least
-    _check(fits, name, came, f"a whole number from {least} on")
-
-
 def _numbers(name: str, came: Numbers) -> tuple[int, ...]:
-    """Read whole numbers: a sequence, one alone, or a text such as "18,27,54"."""
-    try:
-        values = [int(text) for text in came.split(",")] if isinstance(came, str) else came
-    except ValueError:
-        values = []
-    values = list(values) if isinstance(values, Sequence) else [values]
-    numbers = tuple(value for value in values if isinstance(value, int) and not isinstance(value, bool))
-    _check(0 < len(numbers) == len(values), name, came, 'whole numbers, such as "18,27,54"')
+    numbers = whole_numbers(came)
+    check(len(numbers) > 0, name, came, 'whole numbers, such as "18,27,54"')
     return numbers
 
 

@@ -24,7 +24,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from taggram._checks import check, check_choice, check_count, is_count
+from taggram._checks import check, check_choice, check_count, is_count, whole_numbers
 from taggram.errors import ConfigError
 from taggram.frontends import FrontendConfig, LogMelConfig, RawConfig
 from taggram.models._blocks import BN_MOMENTUM, Standardize, he_uniform_
@@ -265,11 +265,8 @@ def _checked_kernels(kernel: int | None, depth: int | None, kernels: str | Seque
         return [kernel] * depth
     if kernel is not None or depth is not None:
         raise ConfigError("kernels names the kernel of every module; leave kernel and depth out.")
-    try:
-        chain = [int(part) for part in kernels.split(",")] if isinstance(kernels, str) else list(kernels)
-    except (TypeError, ValueError):
-        chain = []
-    fits = LEAST_DEPTH <= len(chain) <= MOST_DEPTH and all(is_count(each, least=2) for each in chain)
+    chain = list(whole_numbers(kernels))
+    fits = LEAST_DEPTH <= len(chain) <= MOST_DEPTH and min(chain) >= 2
     wanted = f"{LEAST_DEPTH} to {MOST_DEPTH} whole numbers from 2 on, such as '3,3,3,2'"
     check(fits, "kernels", kernels, wanted)
     return chain

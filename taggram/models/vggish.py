@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from taggram._checks import check_flag
 from taggram.errors import ConfigError, WeightsError
 from taggram.frontends import LogMelConfig
+from taggram.models._blocks import check_patch_size
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 from taggram.models._vggish_files import N_EMBEDDING, read_parameters, read_pca
@@ -66,13 +68,8 @@ class VGGish(TaggingModel):
     """
 
     def __init__(self, n_tags: int | None, post_relu: bool = True, frontend: LogMelConfig = VGGISH_MEL) -> None:
-        if not isinstance(post_relu, bool):
-            raise ConfigError(f"post_relu is {post_relu!r}; wanted True or False.")
-        if (frontend.n_frames, frontend.n_mels) != (VGGISH_MEL.n_frames, VGGISH_MEL.n_mels):
-            raise ConfigError(
-                f"a front-end with patches of {frontend.n_frames} frames and {frontend.n_mels} mels; VGGish needs "
-                f"{VGGISH_MEL.n_frames} frames and {VGGISH_MEL.n_mels} mels."
-            )
+        check_flag("post_relu", post_relu)
+        check_patch_size(frontend, VGGISH_MEL)
         super().__init__(
             frontend=frontend,
             n_features=N_EMBEDDING,
