@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from _sound import demo_song
 
-from taggram._workers import ONE_THREAD
+from taggram._processes import ONE_THREAD
 from taggram.apps.bench import CLIP_SAMPLE_RATE
 
 MOST_MORE_MB = 300.0

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from _sound import demo_song
 
-from taggram._workers import n_cores
+from taggram._processes import n_cores
 from taggram.apps.bench import (
     PEER_KEPT,
     PEER_USER,

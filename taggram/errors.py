@@ -36,6 +36,14 @@ class UnknownNameError(TaggramError, ValueError):
     """A model, layer, vocabulary or other name that does not exist."""
 
 
+class DatasetError(TaggramError, ValueError):
+    """A data set that is not at hand, or not as it should be."""
+
+
+class TrainingError(TaggramError, RuntimeError):
+    """A training that cannot begin, go on, or come to an end."""
+
+
 class WeightsError(TaggramError, RuntimeError):
     """Weights that are missing, damaged, or do not fit their network."""
 

@@ -1,18 +1,16 @@
-"""The Ballroom networks: the paper's shapes and front-end, and Time-Frequency started from trained branches."""
+"""The Ballroom networks: the paper's shapes and patches, and Time-Frequency started from trained branches."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import _networks
-import numpy as np
 import pytest
 import torch
-from _networks import biases, create_empty, layer_shapes, noise
+from _networks import biases, create_empty, layer_shapes, noise, shape_within
+from torch import nn
 
 from taggram.errors import ConfigError
-from taggram.frontends import create_frontend
-from taggram.models._ballroom_mel import BALLROOM_MEL
 
 NETWORKS = ("ballroom_black_box", "ballroom_time", "ballroom_frequency", "ballroom_time_frequency")
 
@@ -27,6 +25,12 @@ def patches(n_frames=80, seed=0):
 def layers_of(model, x):
     with torch.inference_mode():
         return model.forward_layers(x)
+
+
+def spread(layer):
+    """The largest weight, in limits of Glorot's uniform draw."""
+    fans = layer.weight[0].numel() + layer.weight[:, 0].numel()
+    return layer.weight.abs().max().item() / (6 / fans) ** 0.5
 
 
 def is_start_of(branch, source):
@@ -121,14 +125,32 @@ def test_half_of_the_pooled_is_dropped_before_the_dense_layer(network):
     assert share == pytest.approx([0.5, 0.5], abs=0.03)
 
 
+@pytest.mark.parametrize(("network", "shape"), [("ballroom_black_box", (16_352,)), ("ballroom_time_frequency", (960,))])
+def test_dropout_stands_before_the_dense_layer(network, shape):
+    assert shape_within(create_empty(network), "dropout") == shape
+
+
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    [
+        ("ballroom_black_box", "conv"),
+        ("ballroom_black_box", "penultimate"),
+        ("ballroom_time", "conv"),
+        ("ballroom_frequency", "conv"),
+        ("ballroom_time_frequency", "time_conv"),
+        ("ballroom_time_frequency", "frequency_conv"),
+        ("ballroom_time_frequency", "penultimate"),
+    ],
+)
+def test_activation_is_relu(network, layer):
+    values = layers_of(create(network), patches())[layer]
+    assert values.min() == 0 < values.max()
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_weights_start_as_glorot_uniform(network):
-    spreads = []
-    for module in create(network).modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            fans = module.weight[0].numel() + module.weight[:, 0].numel()
-            spreads.append(module.weight.abs().max().item() / (6 / fans) ** 0.5)
-    assert spreads == pytest.approx([1.0] * len(spreads), abs=0.02)
+    layers = [module for module in create(network).modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert [spread(layer) for layer in layers] == [pytest.approx(1.0, abs=0.02)] * len(layers)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -165,7 +187,7 @@ def test_height_beyond_the_mels_is_refused(height):
 def branches():
     time, frequency = create("ballroom_time"), create("ballroom_frequency")
     for parameter in (*time.parameters(), *frequency.parameters()):
-        torch.nn.init.normal_(parameter)
+        nn.init.normal_(parameter)
     return time, frequency
 
 
@@ -190,18 +212,16 @@ def test_started_branches_go_on_learning():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     model.forward_head(model.forward_features(patches())).square().sum().backward()
     optimizer.step()
-    moved = [not torch.equal(a, b) for a, b in zip(
-        (*model.time_conv.parameters(), *model.frequency_conv.parameters()),
-        (*time.conv.parameters(), *frequency.conv.parameters()),
-    )]  # fmt: skip
-    assert all(moved)
+    learned = (*model.time_conv.parameters(), *model.frequency_conv.parameters())
+    started = (*time.conv.parameters(), *frequency.conv.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(learned, started))
 
 
 def test_sources_of_the_branches_stay_as_they_are():
     model, (time, frequency) = create("ballroom_time_frequency"), branches()
     before = time.conv.weight.clone()
     model.start_branches(time, frequency)
-    torch.nn.init.zeros_(model.time_conv.weight)
+    nn.init.zeros_(model.time_conv.weight)
     assert torch.equal(time.conv.weight, before)
 
 
@@ -230,31 +250,6 @@ def test_branch_of_another_shape_is_refused_and_nothing_copied(time, frequency, 
     with pytest.raises(ConfigError, match=message):
         model.start_branches(create(time, **time_options), create(frequency, **frequency_options))
     assert torch.equal(model.time_conv.weight, before)
-
-
-def log_mel_frame(samples, number):
-    """One frame, computed as Essentia describes it."""
-    n = np.arange(2048)
-    window = 0.44959 - 0.49364 * np.cos(2 * np.pi * n / 2047) + 0.05677 * np.cos(4 * np.pi * n / 2047)
-    padded = np.concatenate([np.zeros(1024), samples, np.zeros(1024)])
-    frame = padded[1024 * number : 1024 * number + 2048]
-    power = np.abs(np.fft.rfft(frame * window * 2 / window.sum())) ** 2
-    mel_of_bins = 1127 * np.log1p(np.arange(1025) * 44_100 / 2048 / 700)
-    width = 1127 * np.log1p(22_050 / 700) / 41  # in mel; the centres stand as far apart
-    triangles = np.maximum(0, 1 - np.abs(mel_of_bins[:, None] - width * np.arange(1, 41)) / width)
-    return np.log10(1 + 10_000 * power @ (triangles / triangles.sum(0)))
-
-
-@pytest.mark.parametrize("number", [0, 3, 7])
-def test_front_end_is_that_of_essentia(number):
-    samples = 0.1 * noise(8 * 1024 - 1)
-    frames = create_frontend(BALLROOM_MEL)(samples[None])[0, 0]
-    wanted = log_mel_frame(samples.double().numpy(), number)
-    np.testing.assert_allclose(frames[:, number], wanted, rtol=0, atol=1e-5)
-
-
-def test_silence_is_0():
-    assert not create_frontend(BALLROOM_MEL)(torch.zeros(1, 44_100)).any()
 
 
 @pytest.mark.parametrize(("n_frames", "n_patches"), [(80, 16), (250, 5)])

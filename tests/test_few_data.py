@@ -9,7 +9,7 @@ from functools import partial
 import _networks
 import pytest
 import torch
-from _networks import biases, create_empty, layer_shapes, n_parameters, noise
+from _networks import biases, create_empty, layer_shapes, n_parameters, noise, shape_within
 from torch import nn
 
 from taggram.errors import ConfigError
@@ -29,6 +29,12 @@ def patches(n_frames=128, n_patches=2):
 def sine_1_khz():
     """4 s, as the paper's clips have at most."""
     return (torch.arange(176_400, dtype=torch.float64) * (2 * math.pi * 1000 / 44_100)).sin().float()[None]
+
+
+def share_of_glorot(layer):
+    """The largest weight, in limits of Glorot's uniform draw."""
+    fans = layer.weight[0].numel() + layer.weight[:, 0].numel()
+    return layer.weight.abs().max().item() / math.sqrt(6 / fans)
 
 
 @pytest.mark.parametrize(
@@ -91,16 +97,21 @@ def test_patch_is_three_seconds():
     )
 
 
+@pytest.mark.parametrize(
+    ("n_seconds", "n_frames", "n_at_hop_1", "n_at_hop_42"), [(4, 173, 46, 2), (10, 431, 304, 8)], ids=["4 s", "10 s"]
+)
+def test_frames_and_patches_of_a_clip(n_seconds, n_frames, n_at_hop_1, n_at_hop_42):
+    frontend = create("timbre").frontend
+    came = frontend.n_frames_in(n_seconds * frontend.sample_rate)
+    n_starts = came - frontend.n_frames
+    assert (came, n_starts + 1, n_starts // 42 + 1) == (n_frames, n_at_hop_1, n_at_hop_42)
+
+
 @each_network
 def test_kernels_start_within_the_limits_of_glorot(network):
     model = create(network)
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    areas = [layer.weight[0, 0].numel() for layer in layers]
-    limits = [
-        math.sqrt(6 / (area * (layer.weight.shape[0] + layer.weight.shape[1]))) for layer, area in zip(layers, areas)
-    ]
-    shares = [layer.weight.abs().max().item() / limit for layer, limit in zip(layers, limits)]
-    assert shares == [pytest.approx(1.0, abs=0.05)] * len(layers)
+    assert [share_of_glorot(layer) for layer in layers] == [pytest.approx(1.0, abs=0.05)] * len(layers)
 
 
 @each_network
@@ -123,8 +134,20 @@ def test_dropout_is_that_of_the_source(network, shares):
     assert [share for share in dropouts if share] == shares
 
 
-def test_task_is_one_of_several_classes():
-    assert [create(network).task for network in ("sb_cnn", "few_data_vgg", "timbre")] == ["one"] * 3
+@pytest.mark.parametrize(("network", "shape"), [("sb_cnn", (2400,)), ("prototypical_embedding", (2048,))])
+def test_dropout_stands_before_the_dense_layer(network, shape):
+    assert shape_within(create_empty(network), "dropout") == shape
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "penultimate"])
+def test_activations_of_sb_cnn_are_relu(layer):
+    values = create("sb_cnn").forward_layers(patches())[layer]
+    assert values.min() == 0 < values.max()
+
+
+@pytest.mark.parametrize("network", ["sb_cnn", "few_data_vgg", "timbre"])
+def test_exactly_one_tag_holds(network):
+    assert create(network).task == "one"
 
 
 def test_embedding_is_no_scores():

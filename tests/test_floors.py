@@ -23,18 +23,28 @@ FLOORS = {  # module or folder: its floor; see docs/architecture.md
     "audio": 1,
     "frontends": 2, "_agc": 2,
     "models": 3, "datasets": 3,
-    "results": 4, "picture": 4, "_workers": 4, "tagger": 4,
+    "results": 4, "picture": 4, "look": 4, "_processes": 4, "_workers": 4, "tagger": 4,
     "learning": 5, "studies": 5,
     "apps": 6,
 }  # fmt: skip
 ROOF = {"__init__", "__main__"}  # may name anything; __init__ only on first use
 HOMES = {  # heavy package: the only places that may import it
-    "torch": {"frontends", "_agc", "models", "tagger", "_workers", "apps/bench", "apps/doctor"},
+    "torch": {
+        "frontends",
+        "_agc",
+        "models",
+        "tagger",
+        "look",
+        "_workers",
+        "apps/_looking",
+        "apps/bench",
+        "apps/doctor",
+    },
     "av": {"audio", "apps/doctor"},
-    "soundfile": {"audio", "apps/bench", "apps/doctor"},
+    "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/doctor"},
     "soxr": {"audio"},
     "safetensors": {"models"},
-    "matplotlib": {"picture", "results"},
+    "matplotlib": {"picture", "results", "look", "apps/_looking"},
     "typer": {"apps/cli"},
     "rich": {"apps"},
 }
@@ -121,13 +131,18 @@ def test_importing_taggram_is_silent():
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
-@pytest.mark.parametrize("command", ["", "tag", "embed", "models", "data", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["", "tag", "embed", "models", "data", "bench", "doctor", "look"])
 def test_help_loads_nothing_heavy(command):
     code = (
         f"import contextlib, sys; sys.argv = ['taggram', *{command.split()!r}, '--help']\n"
         "from taggram.apps.cli import main\n"
         "with contextlib.suppress(SystemExit): main()"
     )
+    assert modules_after(code) & (HEAVY | {"numpy"}) == set()
+
+
+def test_cards_of_data_sets_load_nothing_heavy():
+    code = "from taggram.datasets import DATASETS, find_dataset\nfor name in DATASETS: find_dataset(name)"
     assert modules_after(code) & (HEAVY | {"numpy"}) == set()
 
 

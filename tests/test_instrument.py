@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import _networks
 import pytest
 import torch
+import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
@@ -227,6 +229,45 @@ def test_norms_have_the_constants_of_keras_1_2(network, n_norms):
 @pytest.mark.parametrize(("network", "rates"), [(SINGLE, [0.5]), (MULTI, [0.25, 0.25, 0.5, 0.5]), (HAN, [0.25, 0.5])])
 def test_rates_of_dropout(network, rates):
     assert sorted(module.p for module in create(network).modules() if isinstance(module, nn.Dropout)) == rates
+
+
+@pytest.mark.parametrize(
+    ("part", "shape"), [("second.dropout", (448, 4, 4)), ("third.dropout", (128, 2, 2)), ("dropout", (128,))]
+)
+def test_dropout_of_several_layers_stands_before_each(part, shape):
+    assert shape_within(create_empty(MULTI), part) == shape
+
+
+def test_dropout_of_han_stands_behind_each_pool_but_the_last():
+    model, shapes = create_empty(HAN), []
+    model.dropout.register_forward_hook(lambda module, given, found: shapes.append(found.shape[1:]))
+    layer_shapes(model)
+    assert shapes == [(32, 44, 15), (64, 16, 6), (128, 6, 3)]
+
+
+def test_first_layer_is_convolution_norm_elu_and_pool():
+    branch = create(MULTI).first.branches["5x3"].train()
+    x = noise(2, 1, 96, 128)
+    conv = F.conv2d(x, branch.conv.weight, padding=(2, 1))
+    normed = F.batch_norm(conv, None, None, training=True, eps=1e-3)
+    torch.testing.assert_close(branch(x), F.max_pool2d(F.elu(normed), (24, 32)), rtol=1e-4, atol=1e-4)
+
+
+def test_second_layer_is_convolution_norm_elu_and_pool():
+    layer = create(MULTI).second
+    layer.bn.train()
+    x = noise(8, 448, 4, 4)
+    conv = F.conv2d(x, layer.conv.weight, padding=1)
+    normed = F.batch_norm(conv, None, None, training=True, eps=1e-3)
+    torch.testing.assert_close(layer(x), F.max_pool2d(F.elu(normed), 2), rtol=1e-4, atol=1e-4)
+
+
+def test_dense_layer_of_several_layers_has_elu():
+    model = create(MULTI)
+    nn.init.zeros_(model.dense.weight)
+    nn.init.constant_(model.dense.bias, -2.0)
+    features = model.forward_features(patches_for(model))
+    torch.testing.assert_close(features, torch.full_like(features, math.exp(-2) - 1))
 
 
 def test_leaky_relu_of_han_has_a_slope_of_a_third():

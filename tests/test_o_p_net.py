@@ -11,9 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from _networks import biases, noise
+from torch import nn
 
 from taggram.errors import ConfigError
-from taggram.models._ballroom_mel import BALLROOM_MEL
+from taggram.models._essentia_mel import BALLROOM_MEL
 
 ONSETS = (6, 11, 16, 21, 26, 31, 36, 41)
 PATTERNS = tuple(46 + 5 * i for i in range(35))
@@ -66,6 +67,13 @@ def test_features_are_maxima_over_four_mels_and_the_whole_time(length):
     wanted = F.max_pool2d(conv(patches()).relu(), (4, 251 - length)).squeeze(3)  # (batch, filters, 10)
     features = model.forward_features(patches()).unflatten(1, (75, 10))
     torch.testing.assert_close(features[:, n_before : n_before + conv.out_channels], wanted)
+
+
+def test_activation_is_relu():
+    model = create()
+    for conv in (*model.o_net, *model.p_net):
+        nn.init.constant_(conv.bias, -100.0)
+    assert not model.forward_features(patches()).any()
 
 
 def test_onsets_come_before_patterns():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import _networks
 import pytest
 import torch
+import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
@@ -20,7 +22,7 @@ from _networks import (
 from torch import nn
 
 from taggram.errors import ConfigError
-from taggram.models.phoneme import MLP_MEL, PHONEME_MEL
+from taggram.models._essentia_mel import JINGJU_MEL
 
 NETWORKS = ("phoneme_timbre", "phoneme_small_rectangular", "phoneme_mlp")
 each_network = pytest.mark.parametrize("network", NETWORKS)
@@ -148,36 +150,10 @@ def test_patch_is_a_frame_and_as_many_on_each_side(network, n_frames):
     assert create(network).frontend.n_frames == n_frames
 
 
-def test_window_has_1103_samples():
-    assert create().frontend.get_buffer("window").shape == (1103,)
-
-
-def test_spectrum_has_1104_bins_for_80_bands():
-    assert create().frontend.get_buffer("filters").shape == (1104, 80)
-
-
-def test_no_band_reaches_beyond_11_khz():
-    filters = create().frontend.get_buffer("filters")
-    assert filters[math.ceil(11_000 * 2206 / 44_100) :].abs().max() == 0
-
-
-def test_a_frame_comes_every_10_ms():
-    frontend = create().frontend
-    assert frontend.hop_length / frontend.sample_rate == 0.01
-
-
-def test_value_is_the_logarithm_of_one_and_100_000_times_the_power():
-    waveform = 0.1 * noise(1, 44_100)
-    model = create()
-    log_mel = model.frontend(waveform)
-    model.change_frontend(compression="none", gain=None)
-    torch.testing.assert_close(log_mel, torch.log(1 + 100_000 * model.frontend(waveform)))
-
-
-def test_both_front_ends_differ_by_the_length_of_the_patch_alone():
-    model = create()
-    model.change_frontend(n_frames=MLP_MEL.n_frames)
-    assert (model.frontend.config, PHONEME_MEL.n_frames) == (MLP_MEL, 21)
+@each_network
+def test_front_ends_differ_by_the_length_of_the_patch_alone(network):
+    config = create(network).frontend.config
+    assert dataclasses.replace(config, n_frames=21) == JINGJU_MEL
 
 
 @each_network
@@ -241,6 +217,36 @@ def test_norm_has_the_constants_of_keras_1_1():
 )
 def test_rates_of_dropout(network, options, rates):
     assert [module.p for module in create(network, **options).modules() if isinstance(module, nn.Dropout)] == rates
+
+
+def test_dropout_of_the_perceptron_stands_between_its_layers():
+    model = create("phoneme_mlp").train()
+    nn.init.zeros_(model.dense2.weight)
+    nn.init.ones_(model.dense2.bias)
+    layers = model.forward_layers(noise(4, 1, 80, 5))
+    assert (layers["penultimate"] == 1).all()
+    assert shape_within(create_empty("phoneme_mlp"), "dropout") == (511,)
+
+
+@pytest.mark.parametrize("layer", ["dense1", "penultimate"])
+def test_perceptron_has_relu(layer):
+    values = create("phoneme_mlp").forward_layers(noise(4, 1, 80, 5))[layer]
+    assert values.min() == 0 < values.max()
+
+
+def test_tall_filters_have_elu():
+    model = create()
+    nn.init.zeros_(model.branches["50x1"].conv.weight)
+    nn.init.constant_(model.branches["50x1"].conv.bias, -2.0)
+    pooled = model.forward_layers(noise(1, 1, 80, 21))["pool_50x1"]
+    torch.testing.assert_close(pooled, torch.full_like(pooled, math.exp(-2) - 1))
+
+
+def test_block_of_small_filters_is_convolution_norm_activation_and_pool():
+    block = create("phoneme_small_rectangular").blocks[0].train()
+    x = noise(4, 1, 80, 21)
+    normed = F.batch_norm(block.conv(x), None, None, training=True, eps=1e-5)
+    torch.testing.assert_close(block(x), F.max_pool2d(normed.relu(), 2))
 
 
 def test_small_filters_have_relu_unless_told_otherwise():

@@ -262,7 +262,7 @@ def test_everything_learns_with_reference_pooling():
 @pytest.mark.parametrize("network", FRAME_LEVEL)
 def test_back_end_adds_what_went_in(network):
     model = create(network)
-    fill([model.back2, model.back3], weights=[0.0, 0.0], biases=[0.0, 0.0])
+    fill([model.back2, model.back3], weights=[0.0, 0.0], biases=[-1.0, -1.0])  # which ReLU makes 0
     layers = layers_of(model, patches(network, 2000))
     pooled = nn.functional.max_pool1d(layers["back1"].transpose(1, 2), 2).transpose(1, 2)
     torch.testing.assert_close((layers["back2"], layers["back3"]), (layers["back1"], pooled))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import _networks
 import pytest
 import torch
+import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
@@ -212,6 +215,38 @@ def test_norms_have_the_constants_of_lasagne():
 )
 def test_rates_of_dropout(network, rates):
     assert sorted(module.p for module in create(network).modules() if isinstance(module, nn.Dropout)) == rates
+
+
+@pytest.mark.parametrize(
+    ("network", "part", "shape"),
+    [
+        ("timbre_mtt", "dropout", (288,)),
+        ("dieleman", "dropout", (288,)),
+        ("small_rectangular", "blocks.0.dropout", (1, 187, 128)),
+        ("small_rectangular", "blocks.1.dropout", (32, 46, 126)),
+        ("small_rectangular", "blocks.4.dropout", (32, 9, 6)),
+    ],
+)
+def test_place_of_dropout(network, part, shape):
+    assert shape_within(create_empty(network), part) == shape
+
+
+@pytest.mark.parametrize("network", ["timbre_mtt", "dieleman"])
+@pytest.mark.parametrize("layer", ["pool1", "pool2", "penultimate"])
+def test_activation_of_tall_filters_is_elu(network, layer):
+    model = create(network)
+    for name, parameter in model.named_parameters():
+        nn.init.constant_(parameter, -2.0 if name.endswith("bias") else 0.0)
+    values = model.forward_layers(noise(1, 1, 128, 187))[layer]
+    torch.testing.assert_close(values, torch.full_like(values, math.exp(-2) - 1))
+
+
+def test_block_of_small_filters_is_convolution_norm_elu_and_pool():
+    block = create("small_rectangular").blocks[0]
+    block.bn.train()
+    x = noise(2, 1, 187, 128)
+    normed = F.batch_norm(F.conv2d(x, block.conv.weight), None, None, training=True, eps=1e-4)
+    torch.testing.assert_close(block(x), F.max_pool2d(F.elu(normed), (4, 1)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("factor", [0, -1, 1.5, "2", True])

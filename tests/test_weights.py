@@ -202,7 +202,8 @@ def test_card_without_its_weights_is_not_at_hand(home):
 
 def test_weights_that_do_not_fit_are_named(home):
     network = taggram.create_model("vgg", n_tags=50)
-    with pytest.raises(WeightsError, match=r"^vgg\.mtt: the weights do not fit VGG: it lacks head\.weight, .* and 37 more$"):
+    told = r"^vgg\.mtt: the weights do not fit VGG: it lacks head\.weight, .* and 37 more$"
+    with pytest.raises(WeightsError, match=told):
         weights.load_strictly(network, {}, "vgg.mtt")
 
 

@@ -17,7 +17,8 @@ from _sounds import RATE, encoded, noise, pcm16, tone, wav
 from conftest import MODEL, wait_until
 
 import taggram
-from taggram._workers import Task, Workers, receive, send
+from taggram._processes import receive, send
+from taggram._workers import Task, Workers
 from taggram.errors import UnknownNameError, WorkerError
 
 N_GOOD = 6

@@ -29,7 +29,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from taggram._workers import n_cores
+from taggram._processes import n_cores
 from taggram.apps._progress import FileProgress
 from taggram.audio import Samples, SoundStream, Source
 from taggram.errors import ConfigError, TaggramError, printable

@@ -59,6 +59,9 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: list and show them, get them, check them, prepare them.")
+app.add_typer(data_app, name="data")
+
 Paths = Annotated[
     list[str],
     Argument(metavar="PATH...", help="Files, folders (all sound in them), or - for a list on standard input."),
@@ -78,6 +81,8 @@ WorkerCount = Annotated[
     int | None, Option("--workers", min=1, metavar="N", help="Worker processes (default: one a core).")
 ]
 Device = Annotated[str, Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
+Dataset = Annotated[str, Argument(metavar="NAME", help="One of those that `taggram data list` lists.")]
+Root = Annotated[Path, Option("--root", metavar="DIR", help="The folder of the data set.")]
 
 
 def main() -> None:
@@ -275,6 +280,164 @@ def models_get(
     else:
         install_weights(card, file)
     print(cached_path(card))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets."""
+    from taggram.apps._data import print_datasets
+
+    print_datasets()
+
+
+@data_app.command("show")
+def data_show(name: Dataset) -> None:
+    """Show the card of a data set: splits, tags, licence, faults, and how it comes."""
+    from taggram.apps._data import print_dataset
+
+    print_dataset(name)
+
+
+@data_app.command("get")
+def data_get(
+    name: Dataset,
+    root: Root,
+    files: Annotated[
+        list[str] | None, Option("--file", metavar="FILE", help="Only this file; may be given again (default: all).")
+    ] = None,
+) -> None:
+    """Download a data set, check and unpack it, or say step by step what to do by hand.
+
+    A download that was cut short goes on where it stopped. A file that is there is taken if it is the right one.
+    """
+    from taggram.apps._data import get_dataset
+
+    raise Exit(0 if get_dataset(name, root, files) else 1)
+
+
+@data_app.command("check")
+def data_check(
+    name: Dataset,
+    root: Root,
+    options: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Options of the data set, such as tags=NAME."),
+    ] = None,
+    split: Annotated[str | None, Option("--split", metavar="NAME", help="The split (default: the first).")] = None,
+    hashes: Annotated[
+        bool, Option("--hashes", help="Compare files with their checksums too, where the data set gives them.")
+    ] = False,
+) -> None:
+    """Check that the files of a data set are there, and count them.
+
+    Files that are missing, empty or in no split are printed, a line each, then what is odd.
+    """
+    from taggram.apps._data import check_dataset
+    from taggram.apps._inputs import parse_options
+
+    given = parse_options(options or []) | ({} if split is None else {"split": split})
+    raise Exit(0 if check_dataset(name, root, given, hashes=hashes) else 1)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Dataset,
+    root: Root,
+    out: Annotated[Path, Option("--out", metavar="DIR", help="The folder to write into, new or begun.")],
+    options: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Options of the data set, such as tags=NAME."),
+    ] = None,
+    split: Annotated[str | None, Option("--split", metavar="NAME", help="The split (default: the first).")] = None,
+    sample_rate: Annotated[
+        int | None, Option("--sample-rate", metavar="HZ", help="Of the samples (default: 16000).")
+    ] = None,
+    workers: WorkerCount = None,
+    max_duration_s: MaxDurationS = 100_000,
+    features: Annotated[
+        str | None,
+        Option("--features", metavar="NETWORK", help="Keep what the front-end of this network makes of them too."),
+    ] = None,
+    samples: Annotated[bool, Option("--samples/--no-samples", help="Whether the samples are kept.")] = True,
+) -> None:
+    """Decode all sound of a data set once, into Arrow files to train on.
+
+    What was cut short goes on where it stopped. A track that cannot be read is told, listed in card.json, and left out.
+    """
+    from taggram.apps._inputs import parse_options
+    from taggram.apps._preparing import prepare_dataset
+
+    given = parse_options(options or []) | ({} if split is None else {"split": split})
+    is_whole = prepare_dataset(
+        name,
+        root,
+        out,
+        given,
+        sample_rate=sample_rate,
+        n_workers=workers,
+        max_duration_s=max_duration_s,
+        features=features,
+        keep_samples=samples,
+    )
+    raise Exit(0 if is_whole else 1)
+
+
+@app.command()
+def look(
+    model: Annotated[
+        str, Argument(metavar="MODEL", help="A trained model, a network that is not, or a .safetensors file.")
+    ],
+    options: Annotated[
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Options of a network, such as depth=3.")
+    ] = None,
+    filters: Annotated[bool, Option("--filters", help="The filters on the input.")] = False,
+    spectra: Annotated[
+        bool, Option("--spectra", help="What units of a layer answer most, by gradient ascent.")
+    ] = False,
+    excitation: Annotated[
+        Path | None,
+        Option(
+            "--excitation",
+            metavar="FOLDER",
+            help="Excitations of squeeze-and-excitation blocks, by tag and by loudness; a folder with a sub-folder "
+            "a tag, or of sound that the network tags itself.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        Option("--layer", metavar="LAYER", help="The layer of --spectra; may be given again (default: the first)."),
+    ] = None,
+    units: Annotated[
+        int | None,
+        Option("--units", min=1, metavar="N", help="At most so many units of a layer, and filters of a convolution."),
+    ] = None,
+    seed: Annotated[
+        int, Option("--seed", min=0, metavar="N", help="Of the noise that gradient ascent starts from.")
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        Option("--out", metavar="FILE|FOLDER", help="A .png, .pdf or .svg, or a folder (default: where you are)."),
+    ] = None,
+    max_duration_s: MaxDurationS = 100_000,
+    device: Device = "auto",
+) -> None:
+    """Draw pictures of what a network learned, and print where they are.
+
+    With none of --filters, --spectra and --excitation: filters and spectra, of what the network has.
+    """
+    from taggram.apps._looking import Wishes, draw_pictures
+
+    check_above_zero(max_duration_s=max_duration_s)
+    wishes = Wishes(
+        filters=filters,
+        spectra=spectra,
+        excitation=excitation,
+        layers=tuple(layer or ()),
+        units=units,
+        seed=seed,
+        max_duration_s=max_duration_s,
+    )
+    raise Exit(1 if draw_pictures(model, options or [], wishes, out, device) else 0)
 
 
 @app.command()

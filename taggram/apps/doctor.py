@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 import taggram
-from taggram._workers import n_cores
+from taggram._processes import n_cores
 from taggram.apps._listing import where_weights_are
 from taggram.audio import read_sound
 from taggram.errors import AudioError

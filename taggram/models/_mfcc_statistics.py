@@ -2,8 +2,8 @@
 
 Source: Pons and Serra, "Randomly weighted CNNs for (music) audio classification", ICASSP 2019, arXiv 1805.00237; the
     released code.
-Differs: whole clips, where an option of the code would cut every clip to 2048 samples; the charts do not say which they
-    stand on. Clips shorter than that are repeated up to there, as in the code for UrbanSound8K.
+Differs: clips are taken whole; with one option of the code, no more than 2048 samples would be left of any, and the
+    charts do not say which they stand on. Shorter clips are repeated up to there, as in the code for UrbanSound8K.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Source: Pons, Lidy and Serra, "Experimenting with musically motivated convolutio
 Differs: logits out, no softmax. The paper writes log(1 + 10,000 x), the code takes log10, and so do we: standardised,
     they are equal. `standardize` holds one mean and one std, in the source those of all clips, test clips included.
     Frequency pools over all frames there are, which are 80 in the source, and so takes any length. For the front-end
-    see `_ballroom_mel.py`.
+    see `_essentia_mel.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from taggram._checks import check_choice, check_count
 from taggram.errors import ConfigError
-from taggram.models._ballroom_mel import BALLROOM_MEL
 from taggram.models._blocks import Standardize, glorot_uniform_
 from taggram.models._contract import TaggingModel
+from taggram.models._essentia_mel import BALLROOM_MEL
 from taggram.models._registry import register_model
 
 PAPER = "Pons, Lidy and Serra, CBMI 2016"

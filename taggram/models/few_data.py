@@ -128,6 +128,9 @@ class SBCNN(FewDataNetwork):
         log_learn: whether the logarithm is trained.
         input_norm: see `InputNorm`.
         frontend: settings of the front-end.
+
+    Raises:
+        ConfigError: an option makes no sense, or the front-end has patches of another size.
     Shape:
         (batch, 1, mels=128, frames=128) in, (batch, n_tags) logits out.
     """
@@ -186,7 +189,7 @@ class FewDataVGG(FewDataNetwork):
         frontend: settings of the front-end.
 
     Raises:
-        ConfigError: `width` is no whole number from 1 on.
+        ConfigError: an option makes no sense, or the front-end has patches of another size.
     Shape:
         (batch, 1, mels=128, frames=128) in, (batch, n_tags) logits out.
     """
@@ -231,7 +234,7 @@ class Timbre(FewDataNetwork):
         frontend: settings of the front-end.
 
     Raises:
-        ConfigError: `n_tags` is less than 1, or the front-end has fewer mels than the kernels.
+        ConfigError: an option makes no sense, or the front-end has fewer mels than the kernels.
     Shape:
         (batch, 1, mels=128, frames>=7) in, (batch, n_tags) logits out.
     """
@@ -272,6 +275,9 @@ class PrototypicalEmbedding(FewDataNetwork):
         log_learn: whether the logarithm is trained.
         input_norm: see `InputNorm`.
         frontend: settings of the front-end.
+
+    Raises:
+        ConfigError: an option makes no sense, or the front-end has patches of another size.
     Shape:
         (batch, 1, mels=128, frames=128) in, (batch, 10) out.
     """

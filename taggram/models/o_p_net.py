@@ -5,7 +5,7 @@ Source: Pons and Serra, "Designing efficient architectures for modeling temporal
 Differs: logits out, no softmax. A repeated block is built as one block with more filters of each length: the same
     network with its features in another order. `standardize` holds one mean and one std, in the source those of all
     clips, test clips included. The pool takes all frames there are, which are 250 in the source, so other lengths work.
-    For the front-end see `_ballroom_mel.py`.
+    For the front-end see `_essentia_mel.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from taggram._checks import check_count
 from taggram.errors import ConfigError
-from taggram.models._ballroom_mel import BALLROOM_MEL
 from taggram.models._blocks import Standardize, lasagne_he_uniform_
 from taggram.models._contract import TaggingModel
+from taggram.models._essentia_mel import BALLROOM_MEL
 from taggram.models._registry import register_model
 
 O_P_MEL = dataclasses.replace(BALLROOM_MEL, n_frames=250)  # 5.805 s
-O_FRAMES = tuple(range(6, 42, 5))  # lengths of the 8 onset filters: below one beat at 60 bpm, 43 frames
+O_FRAMES = tuple(range(6, 42, 5))  # lengths of the 8 onset filters: less than a beat at 60 bpm, which is 43 frames
 P_FRAMES = tuple(range(46, 217, 5))  # lengths of the 35 pattern filters: up to five beats at 60 bpm, 216 frames
 N_ONSET = 5  # filters of each length in an O block
 N_PATTERN = 1  # and in a P block

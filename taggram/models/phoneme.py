@@ -9,9 +9,8 @@ Differs: logits out, no softmax. Where the code and the weights released with it
     code; the paper's 32 are from memory. The gain of the logarithm is 100,000 throughout; the script that evaluates
     has 10,000 for the convolutional networks. The perceptron is tested on what it was trained on; the script takes no
     logarithm there and scales each recording by itself. Only frames with a whole patch around them get scores; the
-    source repeats the first and the last frame of a recording. Stereo is mixed; the source takes the left channel. The
-    mel bands are those of today's Essentia, and that the version of 2017 had the same is an assumption; Essentia leaves
-    out the last bin of a band if it lies less than half a bin below the band's end, and here the triangles are whole.
+    source repeats the first and the last frame of a recording. Stereo is mixed; the source takes the left channel. For
+    the front-end see `_essentia_mel.py`.
 """
 
 from __future__ import annotations
@@ -25,29 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taggram._checks import check_choice, check_count
-from taggram.frontends import LogMelConfig
 from taggram.models._blocks import BN_MOMENTUM, Standardize, glorot_uniform_, he_uniform_
 from taggram.models._contract import TaggingModel
+from taggram.models._essentia_mel import JINGJU_MEL
 from taggram.models._registry import register_model
 
 PAPER = "Pons et al., EUSIPCO 2017"
-PHONEME_MEL = LogMelConfig(
-    sample_rate=44_100,
-    n_fft=2206,
-    win_length=1103,  # 25 ms
-    hop_length=441,  # 10 ms
-    n_mels=80,
-    n_frames=21,  # the frame to be named, and 10 on each side
-    window="hann_symmetric",
-    window_sum=2.0,  # as Essentia scales it
-    padding="zeros",
-    fmax_hz=11_000.0,
-    mel_scale="htk",
-    mel_norm="sum",
-    mel_triangles="mel",
-    compression="ln_1p",
-    gain=100_000.0,
-)
 
 FILTERS = (  # (mels, frames, filters with a density of 1) of each shape
     (50, 1, 32),
@@ -58,7 +40,7 @@ FILTERS = (  # (mels, frames, filters with a density of 1) of each shape
     (70, 10, 8),
 )
 POOL_MELS = 2  # height of their max-pool, which is as wide as the map
-N_FLAT = sum(n * ((PHONEME_MEL.n_mels - n_mels + 1) // POOL_MELS) for n_mels, _, n in FILTERS)  # 1120
+N_FLAT = sum(n * ((JINGJU_MEL.n_mels - n_mels + 1) // POOL_MELS) for n_mels, _, n in FILTERS)  # 1120
 TIMBRE_DROPOUT = 0.32
 TIMBRE_LAYERS = (*(f"pool_{n_mels}x{n_frames}" for n_mels, n_frames, _ in FILTERS), "penultimate")
 
@@ -71,7 +53,7 @@ RECTANGULAR_LAYERS = ("pool1", "pool2", "pool3", "pool4", "penultimate")
 
 Role = Literal["dan", "laosheng"]
 ROLES: dict[Role, tuple[int, float]] = {"dan": (511, 0.251), "laosheng": (475, 0.291)}  # units of a layer, dropout
-MLP_MEL = dataclasses.replace(PHONEME_MEL, n_frames=5)
+MLP_MEL = dataclasses.replace(JINGJU_MEL, n_frames=5)
 MLP_FRAMES = [2, 1, 3, 0, 4]  # how the frames are stacked: t, t - 1, t + 1, t - 2, t + 2
 MLP_LAYERS = ("dense1", "penultimate")
 
@@ -92,7 +74,7 @@ class PhonemeTimbre(TaggingModel):
     def __init__(self, n_tags: int | None, density: int = 4) -> None:
         check_count("density", density)
         super().__init__(
-            frontend=PHONEME_MEL,
+            frontend=JINGJU_MEL,
             n_features=density * N_FLAT,
             n_tags=n_tags,
             layers=TIMBRE_LAYERS,
@@ -100,14 +82,14 @@ class PhonemeTimbre(TaggingModel):
             fixed_length=True,
             dropout=TIMBRE_DROPOUT,
         )
-        self.standardize = Standardize(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
+        self.standardize = Standardize(JINGJU_MEL.n_mels, JINGJU_MEL.n_frames)
         self.branches = nn.ModuleDict(
             {
                 f"{n_mels}x{n_frames}": nn.Sequential(
                     OrderedDict(
                         conv=nn.Conv2d(1, density * n_filters, (n_mels, n_frames)),
                         elu=nn.ELU(),
-                        pool=nn.MaxPool2d((POOL_MELS, PHONEME_MEL.n_frames - n_frames + 1)),
+                        pool=nn.MaxPool2d((POOL_MELS, JINGJU_MEL.n_frames - n_frames + 1)),
                     )
                 )
                 for n_mels, n_frames, n_filters in FILTERS
@@ -138,14 +120,14 @@ class PhonemeSmallRectangular(TaggingModel):
     def __init__(self, n_tags: int | None, activation: Activation = "relu") -> None:
         check_choice("activation", activation, ACTIVATIONS)
         super().__init__(
-            frontend=PHONEME_MEL,
+            frontend=JINGJU_MEL,
             n_features=N_RECTANGULAR[-1],
             n_tags=n_tags,
             layers=RECTANGULAR_LAYERS,
             task="one",
             fixed_length=True,
         )
-        self.standardize = Standardize(PHONEME_MEL.n_mels, PHONEME_MEL.n_frames)
+        self.standardize = Standardize(JINGJU_MEL.n_mels, JINGJU_MEL.n_frames)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 OrderedDict(

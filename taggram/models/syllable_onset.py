@@ -1,14 +1,13 @@
 """Networks that hear where a sung syllable begins: 0.2 s of sound around a frame in, onset or not out.
 
 Source: Pons, Gong and Serra, "Score-informed syllable segmentation for a cappella singing voice with convolutional
-    neural networks", ISMIR 2017, arXiv 1707.03544; the code and model files released with it. The baseline is in the
-    style of Schlüter and Böck, as that code builds it. What the settings of the front-end mean is read in today's
-    MTG/essentia; that the paper's Essentia had the same window, frames and mel scale is an assumption.
+    neural networks", ISMIR 2017, arXiv 1707.03544; the code and model files of
+    github.com/ronggong/jingjuSyllabicSegmentaion. The baseline is in the style of Schlüter and Böck, as that code
+    builds it.
 Differs: logits out, no softmax; unit 1 is the onset. "Same" padding puts the odd zero, and the incomplete pool, at the
     end; Keras on Theano, from memory, at the start. The network learns either, but weights from there would not fit.
-    Beyond the ends of a sound there are zeros; the source repeats the first and last frame of the file. Stereo is
-    mixed; the source takes the left channel. Essentia leaves the last bin out of a band where less than half a bin is
-    left to the band's upper edge; here every triangle is whole, which moves up to 12 % of a low band's weight.
+    Only frames with a whole patch around them get scores; the source repeats the first and the last frame of a file.
+    Stereo is mixed; the source takes the left channel. For the front-end see `_essentia_mel.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taggram._checks import check_choice
-from taggram.frontends import LogMelConfig
 from taggram.models._blocks import Standardize, he_uniform_, same_zeros
 from taggram.models._contract import TaggingModel
+from taggram.models._essentia_mel import JINGJU_MEL
 from taggram.models._registry import register_model
 
 Kind = Literal["temporal", "timbral"]
@@ -30,23 +29,6 @@ Dropout = Literal["released", "dense_only"]
 Size = tuple[int, int]  # (mels, frames)
 
 PAPER = "Pons, Gong and Serra, ISMIR 2017"
-SYLLABLE_MEL = LogMelConfig(
-    sample_rate=44_100,
-    n_fft=2206,
-    win_length=1103,  # 0.025 s, rounded up
-    hop_length=441,  # 0.010 s
-    n_mels=80,
-    n_frames=21,  # 10 before the frame in question, itself, 10 after
-    window="hann_symmetric",
-    window_sum=2.0,
-    padding="zeros",
-    fmax_hz=11_000,
-    mel_scale="htk",
-    mel_norm="sum",
-    mel_triangles="mel",
-    compression="ln_1p",
-    gain=100_000,
-)
 KERNELS: dict[Kind, tuple[tuple[Size, int], ...]] = {  # of each branch, and how many filters
     "temporal": (((1, 7), 12), ((3, 7), 6), ((5, 7), 3), ((1, 12), 12), ((3, 12), 6), ((5, 12), 3)),
     "timbral": (((50, 1), 12), ((50, 5), 6), ((50, 10), 3), ((70, 1), 12), ((70, 5), 6), ((70, 10), 3)),
@@ -94,7 +76,7 @@ class SyllableOnset(TaggingModel):
         everywhere = dropout == "released"
         rate = DROPOUTS[kind, width] if everywhere else DENSE_ONLY_DROPOUT
         super().__init__(
-            frontend=SYLLABLE_MEL,
+            frontend=JINGJU_MEL,
             n_features=N_DENSE,
             n_tags=n_tags,
             layers=LAYERS,
@@ -102,7 +84,7 @@ class SyllableOnset(TaggingModel):
             fixed_length=True,
             dropout=rate,
         )
-        self.standardize = Standardize(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
+        self.standardize = Standardize(JINGJU_MEL.n_mels, JINGJU_MEL.n_frames)
         self.branches = nn.ModuleList(_Branch(size, n_filters, POOLS[kind]) for size, n_filters in KERNELS[kind])
         self.conv = nn.Conv2d(N_BRANCHED, width, SECOND_KERNEL)
         self.pool = nn.MaxPool2d(SECOND_POOL)
@@ -137,7 +119,7 @@ class SyllableOnsetSchluter(TaggingModel):
 
     def __init__(self, n_tags: int | None) -> None:
         super().__init__(
-            frontend=SYLLABLE_MEL,
+            frontend=JINGJU_MEL,
             n_features=N_DENSE,
             n_tags=n_tags,
             layers=SCHLUTER_LAYERS,
@@ -145,7 +127,7 @@ class SyllableOnsetSchluter(TaggingModel):
             fixed_length=True,
             dropout=SCHLUTER_DROPOUT,
         )
-        self.standardize = Standardize(SYLLABLE_MEL.n_mels, SYLLABLE_MEL.n_frames)
+        self.standardize = Standardize(JINGJU_MEL.n_mels, JINGJU_MEL.n_frames)
         self.conv1 = nn.Conv2d(1, 10, (3, 7))
         self.pool1 = nn.MaxPool2d((3, 1))
         self.conv2 = nn.Conv2d(10, 20, (3, 3))
@@ -193,7 +175,7 @@ class _Branch(nn.Module):
 
 def _n_positions(pool: Size) -> int:
     """Positions that the dense layer sees of each filter, with this pool in the branches."""
-    mels, frames = -(-SYLLABLE_MEL.n_mels // pool[0]), -(-SYLLABLE_MEL.n_frames // pool[1])
+    mels, frames = -(-JINGJU_MEL.n_mels // pool[0]), -(-JINGJU_MEL.n_frames // pool[1])
     return ((mels - SECOND_KERNEL + 1) // SECOND_POOL[0]) * (frames - SECOND_KERNEL + 1)
 
 

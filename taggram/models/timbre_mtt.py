@@ -58,6 +58,7 @@ DIELEMAN_FILTERS: Shapes = ((8, 128, 32),)
 N_SECOND = 32  # filters of the second layer, with a factor of 1
 SECOND_FRAMES = 8  # their length
 POOL_FRAMES = 4  # of both max-pools
+N_POOLED_FRAMES = 9  # what the second one leaves of a patch
 N_DENSE = 100
 TALL_LAYERS = ("pool1", "pool2", "penultimate")
 
@@ -107,7 +108,7 @@ class TallFilters(TaggingModel):
             OrderedDict(conv=nn.Conv1d(n_first, n_second, SECOND_FRAMES), elu=nn.ELU(), pool=nn.MaxPool1d(POOL_FRAMES))
         )
         self.dropout = nn.Dropout(0.5)
-        self.dense = nn.Linear(9 * n_second, N_DENSE)
+        self.dense = nn.Linear(N_POOLED_FRAMES * n_second, N_DENSE)
         for part in (self.branches, self.second, self.dense):
             part.apply(lasagne_he_uniform_)
 

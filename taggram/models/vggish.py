@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from taggram._checks import check_flag
 from taggram.errors import ConfigError, WeightsError
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import check_patch_size
+from taggram.models._blocks import check_patch_size, truncated_normal_
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 from taggram.models._vggish_files import N_EMBEDDING, read_parameters, read_pca
@@ -43,7 +43,7 @@ VGGISH_MEL = LogMelConfig(
 )
 N_FLAT = 6 * 4 * 512  # frames, mels and filters after four pools
 N_DENSE = 4096
-START_STD = 0.01  # of the kernels, cut at two of it
+START_SIGMA = 0.01  # of the normal that the kernels start with, cut at two of it
 LAYERS = ("pool1", "pool2", "pool3", "pool4", "fc1_1", "fc1_2", "fc2", "penultimate")
 PCA_LIMIT = 2.0  # what lies beyond is cut off before it is made 8-bit
 SMOKE_SECONDS = 3
@@ -89,9 +89,12 @@ class VGGish(TaggingModel):
         self.conv4_1 = _conv(256, 512)
         self.conv4_2 = _conv(512, 512)
         self.pool4 = nn.MaxPool2d(2)
-        self.fc1_1 = _dense(N_FLAT, N_DENSE)
-        self.fc1_2 = _dense(N_DENSE, N_DENSE)
-        self.fc2 = _dense(N_DENSE, N_EMBEDDING)
+        self.fc1_1 = nn.Linear(N_FLAT, N_DENSE)
+        self.fc1_2 = nn.Linear(N_DENSE, N_DENSE)
+        self.fc2 = nn.Linear(N_DENSE, N_EMBEDDING)
+        for name, part in self.named_children():
+            if name != "head":
+                truncated_normal_(part, START_SIGMA)
 
     def forward_layers(self, patches: Tensor) -> dict[str, Tensor]:
         """Compute every named layer, for (batch, 1, mels, frames); "fc2" is the embedding before any ReLU."""
@@ -243,29 +246,7 @@ def _checked(model: TaggingModel) -> VGGish:
 
 
 def _conv(n_in: int, n_out: int) -> nn.Conv2d:
-    conv = nn.Conv2d(n_in, n_out, 3, padding=1)
-    _start(conv)
-    return conv
-
-
-def _dense(n_in: int, n_out: int) -> nn.Linear:
-    dense = nn.Linear(n_in, n_out)
-    _start(dense)
-    return dense
-
-
-def _start(layer: nn.Conv2d | nn.Linear) -> None:
-    """Start a kernel with a normal that is cut at two sigma, and the bias at 0.
-
-    Uniform numbers are put through the inverse of the normal's distribution. `nn.init.trunc_normal_` does it by drawing
-    again what lies beyond, which takes ten times as long, and this network has 72 million numbers.
-    """
-    share = math.erf(2 / math.sqrt(2))  # of a normal within two sigma
-    with torch.no_grad():
-        layer.weight.uniform_(-share, share).erfinv_().mul_(START_STD * math.sqrt(2))
-        layer.weight.clamp_(-2 * START_STD, 2 * START_STD)  # rounding may lead past the cut
-        if layer.bias is not None:
-            layer.bias.zero_()
+    return nn.Conv2d(n_in, n_out, 3, padding=1)
 
 
 @register_model(paper="Hershey et al., ICASSP 2017", n_tags=None)

@@ -1,0 +1,448 @@
+"""The reader of prepared data."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taggram.audio import Samples
+from taggram.datasets._base import PARTS, Part, Task
+from taggram.errors import ConfigError, DatasetError, printable
+from taggram.learning._arrow import arrow
+from taggram.learning._decoding import FLOAT16, PCM, to_float
+
+if TYPE_CHECKING:
+    from taggram.frontends import FrontendConfig
+
+CARD = "card.json"
+FORMAT = 1  # of the folder; another one cannot be read
+VALUE_BYTES = 2  # of samples and features
+MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
+
+Rows = NDArray[np.int64] | Sequence[int]
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where the lists of a column lie.
+
+    Attributes:
+        first: (rows,) byte of the file at which a list begins.
+        count: (rows,) how many items it has.
+        width: values in an item.
+    """
+
+    first: Whole
+    count: Whole
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """What is kept in memory of a file.
+
+    Attributes:
+        parts: (rows,) place in `PARTS`.
+        n_tags: (rows,) how many tags a track has.
+        tag_ids: (all tags of all rows,) places in the list of tags.
+        places: of samples and features, where there are any.
+    """
+
+    parts: NDArray[np.int8]
+    n_tags: Whole
+    tag_ids: NDArray[np.int32]
+    places: dict[str, _Places]
+
+
+class PreparedData:
+    """The tracks of a prepared folder.
+
+    What is kept in memory is some 40 bytes a track, and its tags. Samples are read when they are asked for, these bytes
+    alone. It may be sent to other processes, which open the files for themselves.
+
+    To be read: the `folder`, its `card`, the `tags` in order, the `task`, and the `sample_rate` in Hz.
+
+    Args:
+        folder: that `prepare` wrote.
+
+    Raises:
+        DatasetError: there is no prepared data in it, or it is not finished, or a file is missing or damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.card: Mapping[str, Any] = read_card(self.folder)
+        if not self.card["complete"]:
+            raise DatasetError(
+                f"{printable(str(folder))} is not finished; `taggram data prepare` with the same words goes on with it."
+            )
+        self.tags: tuple[str, ...] = tuple(self.card["tags"])
+        self.task: Task = self.card["task"]
+        self.sample_rate: int = self.card["sample_rate"]
+        paths = part_paths(self.folder, self.card)
+        parts = [_read_index(path, self.tags) for path in paths]
+        self._files = _Files(paths)
+        self._file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.parts) for part in parts])
+        self._parts = np.concatenate([part.parts for part in parts])
+        self._tag_ends = np.concatenate([[0], np.cumsum(np.concatenate([part.n_tags for part in parts]))])
+        self._tag_ids = np.concatenate([part.tag_ids for part in parts])
+        self._places = {name: _joined([part.places[name] for part in parts]) for name in parts[0].places}
+
+    def __len__(self) -> int:
+        """Count the tracks."""
+        return len(self._file)
+
+    def index(self, part: Part) -> Whole:
+        """Give the rows of a part.
+
+        Args:
+            part: train, valid or test.
+
+        Returns:
+            (rows,) in order; maybe none.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        if part not in PARTS:
+            raise ConfigError(f"part is {part!r}; wanted one of {', '.join(PARTS)}.")
+        return np.flatnonzero(self._parts == PARTS.index(part))
+
+    def labels(self, rows: Rows) -> NDArray[np.float32]:
+        """Give the tags of tracks as numbers.
+
+        Args:
+            rows: (rows,) of the tracks.
+
+        Returns:
+            (rows, tags): 1 where a track has a tag, else 0.
+        """
+        rows = np.asarray(rows, np.int64)
+        first = self._tag_ends[rows]
+        n_tags = self._tag_ends[rows + 1] - first
+        places = np.arange(n_tags.sum()) + np.repeat(first - n_tags.cumsum() + n_tags, n_tags)
+        labels = np.zeros((len(rows), len(self.tags)), np.float32)
+        labels[np.repeat(np.arange(len(rows)), n_tags), self._tag_ids[places]] = 1
+        return labels
+
+    def n_samples(self, row: int) -> int:
+        """Count the samples of a track."""
+        return int(self._places_of("samples").count[row])
+
+    def crop(self, row: int, start: int, n_samples: int) -> Samples:
+        """Read a stretch of a track; only its own bytes are read.
+
+        Args:
+            row: of the track.
+            start: samples of the track before it.
+            n_samples: its length.
+
+        Returns:
+            (samples,) float32, -1 to 1.
+
+        Raises:
+            ConfigError: the track has no such samples, or none were kept.
+            DatasetError: the file is damaged.
+        """
+        return to_float(np.frombuffer(self._read("samples", row, start, n_samples), PCM))
+
+    def whole(self, row: int) -> Samples:
+        """Read a whole track: (samples,) float32, -1 to 1."""
+        return self.crop(row, 0, self.n_samples(row))
+
+    def n_frames(self, row: int) -> int:
+        """Count the frames of the features of a track."""
+        return int(self._places_of("features").count[row])
+
+    def features(self, row: int, start: int = 0, n_frames: int | None = None) -> NDArray[np.float16]:
+        """Read frames of a track; only their own bytes are read.
+
+        Args:
+            row: of the track.
+            start: frames of the track before them.
+            n_frames: how many; None is all from there on.
+
+        Returns:
+            (frames, values) float16.
+
+        Raises:
+            ConfigError: the track has no such frames, or there are no features.
+            DatasetError: the file is damaged.
+        """
+        if n_frames is None:
+            n_frames = self.n_frames(row) - start
+        values = np.frombuffer(self._read("features", row, start, n_frames), FLOAT16)
+        return values.reshape(n_frames, self._places_of("features").width)
+
+    @property
+    def frontend(self) -> FrontendConfig | None:
+        """How the features were made; None where there are none."""
+        from taggram.frontends import config_from_dict  # loads torch, which the samples do not need
+
+        config = self.card["frontend"]
+        return None if config is None else config_from_dict(config)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Read a column of all tracks, such as "track_id" or "artist_id".
+
+        Args:
+            name: of the column; not samples or features.
+
+        Returns:
+            (rows,) whole numbers, numbers (NaN where there is none) or objects (None where there is none).
+
+        Raises:
+            ConfigError: there is no such column.
+            DatasetError: the files are damaged.
+        """
+        known = arrow().ipc.open_file(str(self._files.paths[0])).schema.names
+        if name not in known or name in self._places:
+            small = [one for one in known if one not in self._places]
+            raise ConfigError(f"there is no column {name!r}; there are {', '.join(small)}.")
+        return read_column(self._files.paths, name)
+
+    def _places_of(self, column: str) -> _Places:
+        if column not in self._places:
+            raise ConfigError(f"{printable(str(self.folder))} was prepared without {column}.")
+        return self._places[column]
+
+    def _read(self, column: str, row: int, start: int, count: int) -> bytes:
+        """Read some items out of the list of a track."""
+        places = self._places_of(column)
+        if start < 0 or count < 0 or start + count > places.count[row]:
+            raise ConfigError(
+                f"{column} from {start} to {start + count} were asked for; row {row} has {places.count[row]}."
+            )
+        size = VALUE_BYTES * places.width
+        return self._files.read(int(self._file[row]), int(places.first[row]) + start * size, count * size)
+
+
+class _Files:
+    """Files that are read here and there, and are opened when they are first read.
+
+    They are not read through a map into memory: its pages count as memory of the process, and a file that becomes
+    shorter meanwhile, or a disk that fails, would end it without a word.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self._open: dict[int, int] = {}
+        self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._open)
+
+    def __reduce__(self) -> tuple[type[_Files], tuple[list[Path]]]:
+        """Let another process open the files for itself."""
+        return _Files, (self.paths,)
+
+    def read(self, number: int, place: int, n_bytes: int) -> bytes:
+        """Read some bytes of a file.
+
+        Args:
+            number: which file.
+            place: bytes before them.
+            n_bytes: how many.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            DatasetError: they cannot be read.
+        """
+        try:
+            file = self._open.get(number)
+            if file is None:
+                file = self._opened(number)
+            data = self._read_at(file, min(n_bytes, MOST_BYTES), place)
+            if len(data) == n_bytes:
+                return data
+            parts = [data]
+            while parts[-1] and (n_read := sum(map(len, parts))) < n_bytes:
+                parts.append(self._read_at(file, min(n_bytes - n_read, MOST_BYTES), place + n_read))
+        except OSError as error:
+            raise _damaged(self.paths[number], error.strerror or str(error)) from error
+        if not parts[-1]:
+            raise _damaged(self.paths[number], "it ends early")
+        return b"".join(parts)
+
+    def _opened(self, number: int) -> int:
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            return self._open[number]
+
+    if sys.platform == "win32":
+
+        def _read_at(self, file: int, n_bytes: int, place: int) -> bytes:
+            with self._lock:
+                os.lseek(file, place, os.SEEK_SET)
+                return os.read(file, n_bytes)
+
+    else:
+
+        def _read_at(self, file: int, n_bytes: int, place: int) -> bytes:
+            return os.pread(file, n_bytes, place)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the card of a prepared folder, also where that is not finished.
+
+    Args:
+        folder: that `prepare` wrote.
+
+    Returns:
+        The facts.
+
+    Raises:
+        DatasetError: there is none, or it is not of prepared data.
+    """
+    path = folder / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        form = card["settings"]["format"]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(f"{printable(str(path))}: {reason}; `taggram data prepare` makes such a folder.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{printable(str(path))} is no card of prepared data.") from error
+    if form != FORMAT:
+        raise DatasetError(
+            f"{printable(str(folder))} is in format {form}; this version reads format {FORMAT}. Prepare it again."
+        )
+    return card
+
+
+def part_paths(folder: Path, card: Mapping[str, Any]) -> list[Path]:
+    """Give the Arrow files of a prepared folder.
+
+    Args:
+        folder: that `prepare` wrote.
+        card: of it.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        DatasetError: one of them is missing or not of the size that the card says.
+    """
+    paths = []
+    for file in card["files"]:
+        path = folder / file["file"]
+        try:
+            if path.stat().st_size != file["n_bytes"]:
+                raise _damaged(path, f"{path.stat().st_size} bytes are there, {file['n_bytes']} were written")
+        except OSError as error:
+            raise _damaged(path, error.strerror or str(error)) from error
+        paths.append(path)
+    return paths
+
+
+def read_column(paths: Sequence[Path], name: str) -> NDArray[Any]:
+    """Read a small column of all rows of some files.
+
+    Args:
+        paths: the files.
+        name: of the column.
+
+    Returns:
+        (rows,) whole numbers, numbers (NaN where there is none) or objects (None where there is none).
+
+    Raises:
+        DatasetError: a file is damaged.
+    """
+    columns = [batch.column(name) for path in paths for batch in _mapped(path).batches]
+    values: NDArray[Any] = arrow().chunked_array(columns).to_numpy()
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """A file that is mapped into memory, so that only what is looked at is read.
+
+    Attributes:
+        address: where it begins in memory.
+        batches: its record batches.
+    """
+
+    address: int
+    batches: list[Any]
+
+
+def _mapped(path: Path) -> _Mapped:
+    """Map a file into memory."""
+    pa = arrow()
+    try:
+        # Not by `pyarrow.memory_map`, which has the system read each batch ahead, with all its samples.
+        with path.open("rb") as file:
+            whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        reader = pa.ipc.open_file(pa.BufferReader(whole))
+        return _Mapped(whole.address, [reader.get_batch(number) for number in range(reader.num_record_batches)])
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_index(path: Path, tags: Sequence[str]) -> _Index:
+    """Read what is kept in memory of a file."""
+    pa = arrow()
+    mapped = _mapped(path)
+    parts, n_tags, tag_ids = [], [], []
+    places: dict[str, list[_Places]] = {name: [] for name in ("samples", "features")}
+    for batch in mapped.batches:
+        parts.append(_ids_of(batch.column("split"), PARTS, path).astype(np.int8))
+        n_tags.append(batch.column("tags").value_lengths().to_numpy().astype(np.int64))
+        tag_ids.append(_ids_of(batch.column("tags").flatten(), tags, path))
+        for name in places.keys() & {*batch.schema.names}:
+            lists = batch.column(name)
+            items = lists.values
+            width = items.type.list_size if pa.types.is_fixed_size_list(items.type) else 1
+            values = items.buffers()[-1]
+            first = (values.address if values else 0) - mapped.address
+            offsets = lists.offsets.to_numpy()
+            places[name].append(_Places(first + offsets[:-1] * (VALUE_BYTES * width), np.diff(offsets), width))
+    return _Index(
+        np.concatenate(parts),
+        np.concatenate(n_tags),
+        np.concatenate(tag_ids),
+        {name: _joined(some) for name, some in places.items() if some},
+    )
+
+
+def _ids_of(words: Any, known: Sequence[str], path: Path) -> NDArray[np.int32]:
+    """Turn words into their places in a list."""
+    pa = arrow()
+    ids = pa.compute.index_in(words, value_set=pa.array(known, pa.string()))
+    if ids.null_count:
+        raise _damaged(path, "it names what the card does not")
+    places: NDArray[np.int32] = ids.to_numpy()
+    return places
+
+
+def _joined(places: Sequence[_Places]) -> _Places:
+    """Put the places of several batches or files behind each other."""
+    first = np.concatenate([one.first for one in places])
+    return _Places(first, np.concatenate([one.count for one in places]), places[0].width)
+
+
+def _damaged(path: Path, reason: str) -> DatasetError:
+    return DatasetError(f"{printable(str(path))}: {reason}; prepare the data again, into another folder.")
+
+
+def _close_all(files: dict[int, int]) -> None:
+    for file in files.values():
+        os.close(file)

@@ -1,0 +1,194 @@
+"""Training: it learns, it keeps the best, and killed at any moment it goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+
+import lightning
+import numpy as np
+import pytest
+import torch
+
+import taggram
+from taggram.errors import ConfigError, DatasetError, TrainingError
+from taggram.learning.config import FitConfig
+from taggram.learning.fit import fit
+
+RATE = 22_050
+TAGS = ("low", "high", "noisy")
+
+
+class MadeData:
+    """Tones and noise, as prepared data gives them: each tag is easy to hear."""
+
+    def __init__(self, n_tracks=60, length=6000, seed=0):
+        rng = np.random.default_rng(seed)
+        self.tags, self.task, self.sample_rate = TAGS, "several", RATE
+        self.card = {
+            "name": "made", "split": "all", "split_sha256": "0", "tags": list(TAGS), "task": "several",
+            "sample_rate": RATE,
+        }  # fmt: skip
+        self._labels = (rng.random((n_tracks, 3)) < 0.5).astype(np.float32)
+        t = np.arange(length) / RATE
+        low, high = np.sin(2 * np.pi * 300 * t), np.sin(2 * np.pi * 3000 * t)
+        self._sounds = [
+            (0.3 * a * low + 0.3 * b * high + 0.1 * c * rng.standard_normal(length)).astype(np.float32)
+            for a, b, c in self._labels
+        ]
+        self._parts = np.array(["train", "train", "valid"] * n_tracks)[:n_tracks]
+
+    def index(self, part):
+        return np.flatnonzero(self._parts == part)
+
+    def labels(self, rows):
+        return self._labels[rows]
+
+    def n_samples(self, row):
+        return len(self._sounds[row])
+
+    def whole(self, row):
+        return self._sounds[row]
+
+    def crop(self, row, start, n_samples):
+        return self._sounds[row][start : start + n_samples]
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return taggram.create_model("samplecnn", kernel=3, depth=3, n_samples=2187, n_tags=3)
+
+
+def config(**changes):
+    return FitConfig(**{"batch_size": 4, "max_epochs": 3, "lr": 0.003, **changes})
+
+
+def weights_of(result):
+    return {name: tensor.clone() for name, tensor in result.model.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_it_learns(tmp_path):
+    result = fit(network(), MadeData(), tmp_path / "run", config(max_epochs=25), device="cpu")
+    assert result.history[-1]["valid_auc"] > 0.95
+
+
+def test_one_seed_gives_the_same_weights_twice(tmp_path):
+    first = fit(network(), MadeData(), tmp_path / "a", config(), device="cpu")
+    second = fit(network(), MadeData(), tmp_path / "b", config(), device="cpu")
+    assert same(weights_of(first), weights_of(second))
+
+
+def test_other_seed_gives_other_weights(tmp_path):
+    first = fit(network(), MadeData(), tmp_path / "a", config(), device="cpu")
+    second = fit(network(), MadeData(), tmp_path / "b", config(seed=1), device="cpu")
+    assert not same(weights_of(first), weights_of(second))
+
+
+def test_loader_processes_change_nothing(tmp_path):
+    first = fit(network(), MadeData(), tmp_path / "a", config(max_epochs=2), device="cpu")
+    second = fit(network(), MadeData(), tmp_path / "b", config(max_epochs=2, n_loaders=2), device="cpu")
+    assert same(weights_of(first), weights_of(second))
+
+
+# -- runs that are killed ----------------------------------------------------------------------------------------------
+
+STEPS = {"max_epochs": 3, "checkpoint_steps": 2, "keep": "last"}
+
+
+def train_and_die(folder, at_step):
+    """Train in this process, and end it as kill -9 does at a step."""
+
+    class Dies(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == at_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fit(network(), MadeData(), folder, config(**STEPS), device="cpu", callbacks=[Dies()])
+
+
+@pytest.mark.parametrize("at_step", [3, 10, 17, 25], ids=lambda step: f"step {step}")
+def test_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, at_step):
+    whole = fit(network(), MadeData(), tmp_path / "whole", config(**STEPS), device="cpu")
+    process = multiprocessing.get_context("spawn").Process(target=train_and_die, args=(tmp_path / "cut", at_step))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    result = fit(network(seed=9), MadeData(), tmp_path / "cut", config(**STEPS), device="cpu", resume=True)
+    assert same(weights_of(whole), weights_of(result))
+    assert result.history == whole.history
+
+
+def test_run_that_had_ended_is_not_trained_again(tmp_path):
+    first = fit(network(), MadeData(), tmp_path / "run", config(), device="cpu")
+    second = fit(network(), MadeData(), tmp_path / "run", config(), device="cpu", resume=True)
+    assert second.history == first.history
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_folder_with_a_run_is_not_trained_into(tmp_path):
+    fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1), device="cpu")
+    with pytest.raises(TrainingError, match="holds a run already"):
+        fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1), device="cpu")
+
+
+def test_run_does_not_go_on_with_other_settings(tmp_path):
+    fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1), device="cpu")
+    with pytest.raises(ConfigError, match=r"other settings, fit\.lr;"):
+        fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1, lr=0.1), device="cpu", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param({"sample_rate": 16_000}, "prepared at 16000 Hz and the network wants 22050", id="rate"),
+        pytest.param({"tags": ("a",)}, "1 tags and the network 3 outputs", id="tags"),
+        pytest.param({"task": "one"}, "task is 'one'", id="task"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(tmp_path, change, told):
+    data = MadeData()
+    for name, value in change.items():
+        setattr(data, name, value)
+    with pytest.raises(DatasetError, match=told):
+        fit(network(), data, tmp_path / "run", config(), device="cpu")
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_part_without_a_track_is_refused(tmp_path, part):
+    data = MadeData()
+    data._parts[data._parts == part] = "test"
+    with pytest.raises(DatasetError, match=f"is there a part named {part}"):
+        fit(network(), data, tmp_path / "run", config(), device="cpu")
+
+
+def test_loss_that_is_no_number_ends_the_training(tmp_path):
+    with pytest.raises(TrainingError, match=r"lower fit\.lr"):
+        fit(network(), MadeData(), tmp_path / "run", config(optimizer="sgd", lr=1e30), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        pytest.param({"learning_rate": 1}, "no setting 'learning_rate'", id="unknown"),
+        pytest.param({"schedule": {"rul": "drops"}}, "Did you mean rule", id="unknown in the schedule"),
+        pytest.param({"lr": 0}, "lr is 0; wanted a number above 0", id="rate of 0"),
+        pytest.param({"batch_size": 2.5}, "batch_size is 2.5", id="half a patch"),
+        pytest.param({"optimizer": "lion"}, "one of 'adam', 'sgd'", id="unknown optimiser"),
+    ],
+)
+def test_setting_without_sense_is_told(values, told):
+    with pytest.raises(ConfigError, match=told):
+        FitConfig.from_dict(values)
+
+
+def test_config_survives_json():
+    config = FitConfig.from_dict({"schedule": {"rule": "drops", "at": [20, 30]}, "lr": 0.1})
+    assert FitConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
