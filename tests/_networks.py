@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+import librosa
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import taggram
 from taggram.models._contract import TaggingModel
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def create(network: str, **options: Any) -> TaggingModel:
@@ -26,6 +31,30 @@ def create_empty(network: str, **options: Any) -> TaggingModel:
 def noise(*shape: int, seed: int = 0) -> Tensor:
     """Normal noise of deviation 1, the same each time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def librosa_mel(sound: Tensor, **settings: Any) -> NDArray[np.float32]:
+    """(mels, frames) of one sound by librosa, with its own settings but for those given, and mirrored ends."""
+    mel: NDArray[np.float32] = librosa.feature.melspectrogram(y=sound.numpy(), pad_mode="reflect", **settings)
+    return mel
+
+
+@torch.no_grad()
+def unsettled(model: ModuleT) -> ModuleT:
+    """A network whose norms have statistics, scales and shifts of their own, as after some training."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 2.0)
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.uniform_(-0.1, 0.1)
+    return model
+
+
+def norm_constants(model: nn.Module) -> set[tuple[float, float | None]]:
+    """(eps, momentum) of all batch norms."""
+    norms = (module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
+    return {(norm.eps, norm.momentum) for norm in norms}
 
 
 def layer_shapes(model: TaggingModel, length: int | None = None) -> dict[str, tuple[int, ...]]:
@@ -53,6 +82,13 @@ def n_stored(*modules: nn.Module) -> int:
     """Number of parameters and of statistics of norms."""
     buffers = [named for module in modules for named in module.named_buffers()]
     return n_parameters(*modules) + sum(buffer.numel() for name, buffer in buffers if "running_" in name)
+
+
+def fill(module: nn.Module, weight: float, bias: float) -> nn.Module:
+    """Give all weights of a module one value and all its biases another, and give it back."""
+    for name, parameter in module.named_parameters():
+        nn.init.constant_(parameter, bias if name.endswith("bias") else weight)
+    return module
 
 
 def biases(model: nn.Module) -> Tensor:

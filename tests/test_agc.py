@@ -14,21 +14,10 @@ from torch import Tensor
 
 from taggram._agc import band_layout, decaying_peak, mean_rise, spread_matrix
 from taggram.errors import AudioError, ConfigError
-from taggram.frontends import AGCMelConfig, LogMelConfig, create_frontend, mel_filterbank, onset_curve
+from taggram.frontends import AGCMelConfig, create_frontend, mel_filterbank, onset_curve
+from taggram.models.bag_of_features import AGC_MEL as AGC
 
-MEL = LogMelConfig(
-    sample_rate=22_050,
-    n_fft=1024,
-    hop_length=512,
-    n_mels=128,
-    n_frames=100,
-    window="hann_symmetric",
-    padding="zeros",
-    power=1.0,
-    compression="log10_1p",
-    gain=10.0,
-)
-AGC = AGCMelConfig(mel=MEL)
+MEL = AGC.mel
 TINY = AGCMelConfig(mel=dataclasses.replace(MEL, n_fft=16, hop_length=8, n_mels=4))
 
 

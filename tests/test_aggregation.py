@@ -73,7 +73,7 @@ def test_spread_segments_reach_to_the_end_of_the_clip(n_frames, share, n_segment
     starts = spread_starts(n_frames, length, n_segments)
     rest = n_frames - starts[-1] - length
     assert len(starts) == n_segments
-    assert 0 <= rest < n_segments - 1 or rest == 0
+    assert 0 <= rest < n_segments - 1
 
 
 def test_one_segment_is_the_first():

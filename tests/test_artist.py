@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import _networks
+import numpy as np
 import pytest
 import torch
-from _networks import create_empty, layer_shapes, n_parameters, noise
+from _networks import create_empty, layer_shapes, librosa_mel, n_parameters, noise, norm_constants, unsettled
 
 from taggram.errors import ConfigError
-from taggram.models.artist import MEL_MEAN, MEL_STD
+from taggram.frontends import RawConfig
+from taggram.models._blocks import LEE_MEL_MEAN, LEE_MEL_STD
+from taggram.models.artist import MEL
 
 N_SAMPLES = 66_000  # 129 frames
 NUMBERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -55,8 +60,28 @@ def test_biases_start_at_zero(number):
 
 
 def test_batch_norm_has_the_constants_of_keras():
-    norm = create().convs[0][2]
-    assert (norm.eps, norm.momentum) == (1e-3, pytest.approx(0.01))
+    assert norm_constants(create_empty("artist_siamese")) == {(1e-3, 0.01)}
+
+
+@torch.no_grad()
+def test_norm_stands_between_convolution_and_relu():
+    model, patches = unsettled(create()), noise(1, 1, 128, 129)
+    pad, conv, norm, _ = model.convs[0]
+    wanted = norm(conv(pad(model.standardize(patches)[:, 0]))).relu()
+    torch.testing.assert_close(model.forward_layers(patches)["conv1"], wanted.transpose(1, 2))
+
+
+def test_convolution_is_pooled_before_the_next():
+    model = create()
+    layers = model.forward_layers(noise(1, 1, 128, 129))
+    pooled = layers["conv1"][:, :128].unflatten(1, (32, 4)).amax(2)
+    torch.testing.assert_close(layers["conv2"], model.convs[1](pooled.transpose(1, 2)).transpose(1, 2))
+
+
+def test_spectrogram_is_log10_of_the_magnitudes_of_librosa():
+    mel = librosa_mel(sound()[0], sr=22_050, n_fft=1024, hop_length=512, n_mels=128, power=1)
+    frames = create_empty("artist_siamese").frontend(sound())[0, 0].numpy()
+    np.testing.assert_allclose(frames, np.log10(1 + 10 * mel), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("number", "zeros"), [*enumerate([(1, 2), (1, 2), (1, 2), (0, 1), (0, 0)])], ids=NUMBERS)
@@ -66,7 +91,7 @@ def test_zeros_around_are_those_of_tensorflow(number, zeros):
 
 def test_spectrogram_is_standardized_first():
     model = create()
-    patches = torch.full((1, 1, 128, 129), MEL_MEAN + 2 * MEL_STD)
+    patches = torch.full((1, 1, 128, 129), LEE_MEL_MEAN + 2 * LEE_MEL_STD)
     plain = create()
     plain.standardize.set_statistics(torch.zeros(1), torch.ones(1))
     torch.testing.assert_close(
@@ -99,6 +124,16 @@ def test_dropout_works_on_the_embedding_too():
 def test_wrong_dropout_is_refused(dropout):
     with pytest.raises(ConfigError, match=f"dropout is .*{dropout}"):
         create("artist_basic", dropout=dropout)
+
+
+def test_bands_of_another_front_end_are_the_channels():
+    model = create_empty("artist_basic", frontend=dataclasses.replace(MEL, n_mels=96))
+    assert model.convs[0][1].in_channels == 96
+
+
+def test_front_end_without_bands_is_refused():
+    with pytest.raises(ConfigError, match=r"frontend is RawConfig.*; wanted a LogMelConfig"):
+        create("artist_basic", frontend=RawConfig(sample_rate=22_050, n_samples=66_000))
 
 
 def test_siamese_is_the_trunk_of_the_classifier():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _networks import create, create_empty, layer_shapes, n_parameters, noise
+from _networks import create, create_empty, layer_shapes, librosa_mel, n_parameters, noise, norm_constants
 from torch import nn
 
 from taggram.errors import AudioError, ConfigError
@@ -134,6 +134,13 @@ def test_probabilities_are_the_golden_ones(network):
     np.testing.assert_allclose(scores[0].detach().numpy(), GOLDEN[network]["probabilities"], rtol=0, atol=1e-5)
 
 
+def test_spectrogram_is_log10_of_that_of_librosa():
+    sound = 0.1 * noise(1, 48_000)
+    wanted = np.log10(1 + 10_000 * librosa_mel(sound[0], sr=16_000, n_fft=512, hop_length=256, n_mels=96))
+    frames = create_empty(SPECTROGRAM).frontend(sound)
+    np.testing.assert_allclose(frames[0, 0].numpy(), wanted, rtol=0, atol=1e-4)
+
+
 def test_standardised_patch_is_the_plain_one_of_mean_0_and_deviation_1():
     patch = golden_patch(SPECTROGRAM)
     standardising = create(SPECTROGRAM, n_tags=50)
@@ -245,6 +252,18 @@ def test_temporal_branches_do_not_tell_where_a_band_is():
     model = create(SPECTROGRAM, **AS_THE_CODE[SPECTROGRAM])
     first, second = (model.forward_layers(one_band(mel))["temporal"] for mel in (20, 70))
     assert torch.equal(first, second)
+
+
+@each_network
+@pytest.mark.parametrize("residual_bn", ["scalar", "per_channel"])
+def test_batch_norm_has_the_constants_of_tensorflow(network, residual_bn):
+    assert norm_constants(create_empty(network, residual_bn=residual_bn)) == {(1e-3, 0.01)}
+
+
+@each_network
+def test_half_is_dropped_before_and_behind_the_dense_layer(network):
+    model = create_empty(network)
+    assert (model.back_end.dropout.p, model.head_dropout.p) == (0.5, 0.5)
 
 
 @each_network

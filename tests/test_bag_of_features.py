@@ -10,7 +10,7 @@ import torch
 from _networks import layer_shapes, n_parameters, noise
 
 from taggram.errors import ConfigError
-from taggram.models.bag_of_features import LocalFeatures
+from taggram.models.bag_of_features import AGC_MEL, LocalFeatures
 
 SMALL = {"n_units": 6, "n_components": 5, "n_hidden": 4}
 N_VALUES = 1024  # of a patch: 8 frames of 128 bands
@@ -148,6 +148,13 @@ def test_bag_itself_is_not_dropped():
     assert seen[0].all()
 
 
+def test_hidden_layers_follow_each_other(published):
+    bags = torch.rand(2, 1024, generator=torch.Generator().manual_seed(0))
+    first, second, third = (dense[0] for dense in published.hidden)
+    wanted = third(second(first(bags).relu()).relu()).relu()
+    torch.testing.assert_close(published.forward_bags(bags), published.head(wanted))
+
+
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 def test_activation_of_the_hidden_layers(activation):
     model = create(activation=activation, n_layers=1)
@@ -214,6 +221,7 @@ def test_rbm_of_another_shape_is_refused_as_a_whole():
         ({"activation": "elu"}, "activation is 'elu'; wanted one of 'relu', 'sigmoid', 'tanh'"),
         ({"dropout": 1}, "dropout is 1; wanted a number from 0 to below 1"),
         ({"divide_by_max": "yes"}, "divide_by_max is 'yes'; wanted True or False"),
+        ({"frontend": AGC_MEL.mel}, "frontend is LogMelConfig.*; wanted an AGCMelConfig"),
     ],
     ids=str,
 )

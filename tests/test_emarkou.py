@@ -9,7 +9,8 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from _networks import biases, layer_shapes, n_parameters, noise
+import torch.nn.functional as F
+from _networks import biases, layer_shapes, librosa_mel, n_parameters, noise
 from torch import nn
 
 from taggram.errors import ConfigError
@@ -30,9 +31,7 @@ def sound(n_samples=N_SAMPLES, n_clips=1):
 
 
 def power_of(samples, n_mels):
-    return librosa.feature.melspectrogram(
-        y=samples.numpy(), sr=2108, n_fft=2048, hop_length=512, n_mels=n_mels, pad_mode="reflect"
-    )
+    return librosa_mel(samples, sr=2108, n_fft=2048, hop_length=512, n_mels=n_mels)
 
 
 @each_kind
@@ -57,11 +56,23 @@ def test_mfcc_is_that_of_librosa():
     np.testing.assert_allclose(came, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(("features", "n_statistics"), [("mel", 0), ("mfcc", 0), ("logmel", 2)])
-def test_decibels_alone_are_standardized(features, n_statistics):
-    assert len(list(create(features=features, **SMALL).buffers())) - n_statistics == len(
-        list(create_frontend(FRONTENDS[features]).buffers())
-    )
+def test_silence_is_at_the_floor_of_the_decibels():
+    frames = create_frontend(FRONTENDS["logmel"])(torch.zeros(1, N_SAMPLES))
+    torch.testing.assert_close(frames, torch.full_like(frames, -100.0))
+
+
+@pytest.mark.parametrize(("features", "scaled"), [("mel", False), ("mfcc", False), ("logmel", True)])
+def test_decibels_alone_are_standardized(features, scaled):
+    assert (create(features=features, **SMALL).standardize is not None) == scaled
+
+
+def test_network_is_the_table_of_the_source():
+    model, picture = create(widths=(2, 3, 4), n_dense=8), noise(1, 1, 120, 120)
+    first, second, third = (conv[1] for conv in model.convs)
+    x = F.max_pool2d(first(F.pad(picture, (4, 5, 4, 5))).relu(), 6)
+    x = F.max_pool2d(second(F.pad(x, (4, 5, 4, 5))).relu(), 2)
+    x = third(F.pad(x, (4, 5, 4, 5))).relu()
+    torch.testing.assert_close(model.forward_features(picture), model.dense(x.flatten(1)).relu())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
+    fill,
     layer_shapes,
     limit_and_spread,
     n_parameters,
@@ -264,8 +265,7 @@ def test_second_layer_is_convolution_norm_elu_and_pool():
 
 def test_dense_layer_of_several_layers_has_elu():
     model = create(MULTI)
-    nn.init.zeros_(model.dense.weight)
-    nn.init.constant_(model.dense.bias, -2.0)
+    fill(model.dense, weight=0.0, bias=-2.0)
     features = model.forward_features(patches_for(model))
     torch.testing.assert_close(features, torch.full_like(features, math.exp(-2) - 1))
 
@@ -278,7 +278,5 @@ def test_leaky_relu_of_han_has_a_slope_of_a_third():
 
 def test_dense_layer_of_han_is_leaky_too():
     model = create(HAN)
-    with torch.no_grad():
-        model.dense.weight.zero_()
-        model.dense.bias.fill_(-1.0)
+    fill(model.dense, weight=0.0, bias=-1.0)
     assert model.forward_features(patches_for(model)).unique().tolist() == pytest.approx([-0.33])

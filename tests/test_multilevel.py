@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from _networks import create, create_empty, layer_shapes, n_parameters
+from _networks import (
+    biases,
+    create,
+    create_empty,
+    layer_shapes,
+    librosa_mel,
+    n_parameters,
+    noise,
+    norm_constants,
+    unsettled,
+)
 
 from taggram.errors import ConfigError
 from taggram.models._aggregation import aggregate
-from taggram.models.multilevel import MEL_MEAN, MEL_STD, ClipClassifier, local_mel, multilevel_mel
+from taggram.models._blocks import LEE_MEL_MEAN, LEE_MEL_STD
+from taggram.models.multilevel import ClipClassifier, local_mel, multilevel_mel
 
 SCALES = (18, 27, 54)
 TIMES = {18: (18, 6, 2), 27: (27, 9, 3), 54: (54, 18, 6, 2)}  # of each convolution
@@ -40,6 +52,29 @@ def test_last_pool_leaves_the_maximum_of_its_frames(n_frames):
     torch.testing.assert_close(layers["penultimate"], layers[f"conv{len(TIMES[n_frames])}"].amax(1))
 
 
+def test_spectrogram_is_log10_of_the_magnitudes_of_librosa():
+    sound = 0.1 * noise(1, 13_400)
+    mel = librosa_mel(sound[0], sr=22_050, n_fft=1024, hop_length=512, n_mels=128, power=1)
+    frames = create_empty("local_mel").frontend(sound)[0, 0].numpy()
+    np.testing.assert_allclose(frames, np.log10(1 + 10 * mel), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_norm_stands_between_convolution_and_relu():
+    model = unsettled(create("local_mel"))
+    pad, conv, norm, _ = model.convs[0]
+    wanted = norm(conv(pad(model.standardize(patches(27))[:, 0]))).relu()
+    torch.testing.assert_close(model.forward_layers(patches(27))["conv1"], wanted.transpose(1, 2))
+
+
+def test_batch_norm_has_the_constants_of_samplecnn():
+    assert norm_constants(create_empty("local_mel")) == {(1e-5, 0.01)}
+
+
+def test_biases_start_at_zero():
+    assert not biases(create("local_mel", n_tags=50)).any()
+
+
 @pytest.mark.parametrize(("n_frames", "seconds"), [(18, 0.42), (27, 0.63), (54, 1.25)])
 def test_length_of_a_segment(n_frames, seconds):
     frontend = create("local_mel", n_frames=n_frames).frontend
@@ -61,7 +96,7 @@ def test_kernels_start_within_the_limit_of_he(number):
 def test_spectrogram_is_standardized_first():
     model, plain = create("local_mel"), create("local_mel")
     plain.standardize.set_statistics(torch.zeros(1), torch.ones(1))
-    came = model.forward_features(torch.full((1, 1, 128, 27), MEL_MEAN + 2 * MEL_STD))
+    came = model.forward_features(torch.full((1, 1, 128, 27), LEE_MEL_MEAN + 2 * LEE_MEL_STD))
     torch.testing.assert_close(came, plain.forward_features(torch.full((1, 1, 128, 27), 2.0)), rtol=1e-4, atol=1e-5)
 
 
@@ -200,6 +235,13 @@ def test_parameters_of_the_classifier(n_hidden_layers, wanted):
     with torch.device("meta"):
         model = ClipClassifier(2560, 50, n_hidden_layers)
     assert n_parameters(model) == wanted
+
+
+def test_hidden_layers_are_rectified():
+    model = classifier(4, None, 2, 8)
+    first, second = (dense[0] for dense in model.hidden)
+    vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(vectors), second(first(vectors).relu()).relu())
 
 
 def test_vectors_are_standardized_by_one_mean_and_deviation():

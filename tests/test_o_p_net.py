@@ -10,8 +10,7 @@ import _networks
 import pytest
 import torch
 import torch.nn.functional as F
-from _networks import biases, noise
-from torch import nn
+from _networks import biases, fill, noise
 
 from taggram.errors import ConfigError
 from taggram.models._essentia_mel import BALLROOM_MEL
@@ -70,10 +69,7 @@ def test_features_are_maxima_over_four_mels_and_the_whole_time(length):
 
 
 def test_activation_is_relu():
-    model = create()
-    for conv in (*model.o_net, *model.p_net):
-        nn.init.constant_(conv.bias, -100.0)
-    assert not model.forward_features(patches()).any()
+    assert not fill(create(), weight=0.0, bias=-2.0).forward_features(patches()).any()
 
 
 def test_onsets_come_before_patterns():

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
+    fill,
     layer_shapes,
     limit_and_spread,
     n_parameters,
@@ -221,8 +222,7 @@ def test_rates_of_dropout(network, options, rates):
 
 def test_dropout_of_the_perceptron_stands_between_its_layers():
     model = create("phoneme_mlp").train()
-    nn.init.zeros_(model.dense2.weight)
-    nn.init.ones_(model.dense2.bias)
+    fill(model.dense2, weight=0.0, bias=1.0)
     layers = model.forward_layers(noise(4, 1, 80, 5))
     assert (layers["penultimate"] == 1).all()
     assert shape_within(create_empty("phoneme_mlp"), "dropout") == (511,)
@@ -235,11 +235,8 @@ def test_perceptron_has_relu(layer):
 
 
 def test_tall_filters_have_elu():
-    model = create()
-    nn.init.zeros_(model.branches["50x1"].conv.weight)
-    nn.init.constant_(model.branches["50x1"].conv.bias, -2.0)
-    pooled = model.forward_layers(noise(1, 1, 80, 21))["pool_50x1"]
-    torch.testing.assert_close(pooled, torch.full_like(pooled, math.exp(-2) - 1))
+    features = fill(create(), weight=0.0, bias=-2.0).forward_features(noise(1, 1, 80, 21))
+    torch.testing.assert_close(features, torch.full_like(features, math.exp(-2) - 1))
 
 
 def test_block_of_small_filters_is_convolution_norm_activation_and_pool():

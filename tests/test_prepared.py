@@ -726,6 +726,20 @@ def test_tracks_as_large_as_a_batch_are_kept(large):
     np.testing.assert_array_equal(PreparedData(folder).whole(5) * 32768, np.roll(sound, 5))
 
 
+def n_bytes_read():
+    """How many bytes this process has read from files, be they in the system's cache or not."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_opening_reads_little_and_a_crop_its_own_bytes(large):
+    before = n_bytes_read()
+    data = PreparedData(large[0])
+    opened = n_bytes_read()
+    data.crop(3, 1_000_000, 48_000)
+    assert opened - before < 100_000
+    assert n_bytes_read() - opened < 2 * 48_000 + 1_000
+
+
 def test_crops_from_all_over_leave_no_memory_behind(large):
     data = PreparedData(large[0])
     assert len(data.crop(0, 0, 48_000)) == 48_000

@@ -7,7 +7,7 @@ import math
 import _networks
 import pytest
 import torch
-from _networks import biases, create_empty, layer_shapes, n_parameters, noise
+from _networks import biases, create_empty, fill, layer_shapes, n_parameters, noise
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -75,13 +75,6 @@ def map_shapes(network, length, **options):
 
 def convs_of(model):
     return [module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d)]
-
-
-def fill(convs, weights, biases):
-    """Give each convolution one value for all of its weights, and one for its biases."""
-    for conv, weight, bias in zip(convs, weights, biases):
-        nn.init.constant_(conv.weight, weight)
-        nn.init.constant_(conv.bias, bias)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +255,8 @@ def test_everything_learns_with_reference_pooling():
 @pytest.mark.parametrize("network", FRAME_LEVEL)
 def test_back_end_adds_what_went_in(network):
     model = create(network)
-    fill([model.back2, model.back3], weights=[0.0, 0.0], biases=[-1.0, -1.0])  # which ReLU makes 0
+    fill(model.back2, weight=0.0, bias=-1.0)  # which ReLU makes 0
+    fill(model.back3, weight=0.0, bias=-1.0)
     layers = layers_of(model, patches(network, 2000))
     pooled = nn.functional.max_pool1d(layers["back1"].transpose(1, 2), 2).transpose(1, 2)
     torch.testing.assert_close((layers["back2"], layers["back3"]), (layers["back1"], pooled))
@@ -343,7 +337,7 @@ def test_zeros_around_the_sound_for_many_kernels(n_samples, n_taps, zeros):
 def test_impulse_shows_the_zeros_around_the_frames(network, kernels, channel, zeros):
     # With kernels of ones, an impulse reaches as far back as there are zeros at the end, and as far on as at the start.
     model = create(network, width=4, **({"kernels": kernels} if kernels else {}))
-    fill(convs_of(model), weights=[1.0] * 6, biases=[0.0] * 6)
+    fill(model, weight=1.0, bias=0.0)
     x = torch.zeros(1, 1, 96, 401)
     x[..., 200] = 1.0
     reached = maps_of(model, x)[0][0, :, channel].nonzero()
@@ -361,9 +355,7 @@ def test_order_of_the_branches(network, n_filters):
 @pytest.mark.parametrize("network", ["random_timbral", "random_temporal"])
 def test_maps_of_the_branches_stand_in_order(network):
     model = create(network)
-    convs = convs_of(model)
-    fill(convs, weights=[0.0] * len(convs), biases=range(1, len(convs) + 1))
-    wanted = torch.cat([conv.bias for conv in convs])
+    wanted = torch.cat([fill(conv, weight=0.0, bias=number).bias for number, conv in enumerate(convs_of(model), 1)])
     assert torch.equal(layers_of(model, patches(network, 30))["penultimate"][0], wanted)
 
 
@@ -393,7 +385,7 @@ def test_maps_of_relu_are_never_below_zero(network):
 
 def test_vgg_has_elu():
     model = create("random_vgg")
-    fill([model.blocks[0].conv], weights=[0.0], biases=[-2.0])
+    fill(model.blocks[0], weight=0.0, bias=-2.0)
     pool1 = layers_of(model, patches("random_vgg", 1280))["pool1"]
     torch.testing.assert_close(pool1, torch.full_like(pool1, math.exp(-2) - 1))
 

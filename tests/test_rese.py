@@ -8,7 +8,7 @@ import _networks
 import pytest
 import torch
 import torch.nn.functional as F
-from _networks import biases, layer_shapes, limit_and_spread, n_parameters
+from _networks import biases, layer_shapes, limit_and_spread, n_parameters, norm_constants, unsettled
 
 from taggram.errors import ConfigError
 from taggram.models.rese import STATISTICS, MiddleFrame, SqueezeExcite
@@ -55,16 +55,6 @@ def shapes(**options):
 
 def noise(*shape):
     return 0.1 * _networks.noise(*shape)
-
-
-def set_statistics(model):
-    """Give every norm statistics and weights of its own, as after some training."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model
 
 
 @each_length
@@ -154,7 +144,7 @@ def test_open_gates_leave_the_residual_block(residual, gated):
 @pytest.mark.parametrize("index", [0, 2], ids=["as many channels", "more channels"])
 @pytest.mark.parametrize("name", ["res1", "res2", "rese1", "rese2"])
 def test_residual_block_without_a_branch_is_its_shortcut(name, index):
-    block = set_statistics(small(block=name)).blocks[index]
+    block = unsettled(small(block=name)).blocks[index]
     for parameter in block.branch.parameters():
         torch.nn.init.zeros_(parameter)
     block.branch[-1].running_mean.zero_()
@@ -166,6 +156,20 @@ def test_residual_block_without_a_branch_is_its_shortcut(name, index):
 def test_shortcut_is_a_convolution_only_where_channels_change(name):
     blocks = create_empty(block=name).blocks
     assert [number for number, block in enumerate(blocks, start=1) if len(block.shortcut)] == [3, 9]
+
+
+@torch.no_grad()
+def test_norm_stands_between_the_first_convolution_and_its_relu():
+    first, sound = unsettled(small()).conv1, noise(2, 1, 162)
+    torch.testing.assert_close(first(sound), first.bn(first.conv(sound)).relu())
+
+
+@torch.no_grad()
+def test_norm_stands_between_the_dense_layer_and_its_relu():
+    model = unsettled(small())
+    layers = model.forward_layers(noise(2, 1, 162))
+    linear, norm, _ = model.dense
+    torch.testing.assert_close(layers["penultimate"], norm(linear(layers["pooled"])).relu())
 
 
 def test_gate_of_a_plain_block_comes_after_the_pool():
@@ -219,7 +223,7 @@ def test_maps_are_seen_after_the_relu_and_before_the_pool(block):
 @pytest.mark.parametrize("index", [0, 2], ids=["as many channels", "more channels"])
 @pytest.mark.parametrize("name", ["basic", "se", "res1", "res2"])  # elsewhere the gate sees a third of the frames
 def test_strided_block_takes_the_middle_frame_instead_of_the_maximum(name, index):
-    strided = set_statistics(small(block=name, down_sampling="stride")).blocks[index]
+    strided = unsettled(small(block=name, down_sampling="stride")).blocks[index]
     pooled = small(block=name).blocks[index]
     pooled.load_state_dict(strided.state_dict())
     pooled.pool = MiddleFrame()
@@ -269,8 +273,7 @@ def test_biases_start_at_zero():
 
 
 def test_batch_norm_has_the_constants_of_keras():
-    norms = [module for module in small().modules() if isinstance(module, torch.nn.BatchNorm1d)]
-    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+    assert norm_constants(small()) == {(1e-3, 0.01)}
 
 
 @pytest.mark.parametrize("name", STATISTICS)
@@ -278,6 +281,11 @@ def test_samples_are_scaled_by_published_statistics(name):
     mean, std = STATISTICS[name]
     sound = noise(2, 162)
     torch.testing.assert_close(small(standardize=name)(sound), small()((sound - mean) / std))
+
+
+@pytest.mark.parametrize("options", [{}, {"n_blocks": 8, "n_samples": 22_050}], ids=["ICASSP", "journal"])
+def test_sample_rate_of_the_source(options):
+    assert create_empty(**options).frontend.sample_rate == 22_050
 
 
 def test_samples_are_not_scaled_by_default():

@@ -7,7 +7,15 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from _networks import biases, create_empty, layer_shapes, limit_and_spread, n_parameters
+from _networks import (
+    biases,
+    create_empty,
+    layer_shapes,
+    limit_and_spread,
+    n_parameters,
+    norm_constants,
+    unsettled,
+)
 
 from taggram.errors import ConfigError
 from taggram.models.samplecnn import ConvNormReLU
@@ -144,6 +152,11 @@ def test_dropout_before_the_head(variant, dropout):
     assert create(variant=variant).head_dropout.p == dropout
 
 
+@pytest.mark.parametrize("network", ["samplecnn_mel", "samplecnn_frame"])
+def test_dropout_before_the_head_of_the_frame_level_networks(network):
+    assert create_empty(network).head_dropout.p == 0.5
+
+
 @pytest.mark.parametrize("n_samples", [59_048, 59_050])
 def test_only_the_length_of_the_patch_is_taken(n_samples):
     with pytest.raises(ConfigError, match="exactly 59049"):
@@ -202,8 +215,14 @@ def test_head_starts_with_glorot_uniform():
 
 
 def test_batch_norm_has_the_constants_of_the_released_model():
-    norms = [module for module in create().modules() if isinstance(module, torch.nn.BatchNorm1d)]
-    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-5, 0.01)}
+    assert norm_constants(create()) == {(1e-5, 0.01)}
+
+
+@torch.no_grad()
+def test_norm_stands_between_convolution_and_relu():
+    torch.manual_seed(0)
+    layer, sound = unsettled(ConvNormReLU(2, 3, 5)).eval(), noise(1, 2, 40)
+    torch.testing.assert_close(layer(sound), layer.bn(layer.conv(sound)).relu())
 
 
 @each_window

@@ -8,8 +8,7 @@ import _networks
 import pytest
 import torch
 import torch.nn.functional as F
-from _networks import biases, create_empty, layer_shapes, n_parameters, noise
-from torch import nn
+from _networks import biases, create_empty, fill, layer_shapes, n_parameters, noise
 
 from taggram.errors import ConfigError
 from taggram.models._essentia_mel import JINGJU_MEL
@@ -119,10 +118,7 @@ def test_last_pool_of_a_branch_takes_what_is_left(kind, mels, frames):
     ],
 )
 def test_activation_is_elu(network, layer):
-    model = create(network)
-    for name, parameter in model.named_parameters():
-        nn.init.constant_(parameter, -2.0 if name.endswith("bias") else 0.0)
-    values = model.forward_layers(patches())[layer]
+    values = fill(create(network), weight=0.0, bias=-2.0).forward_layers(patches())[layer]
     torch.testing.assert_close(values, torch.full_like(values, math.exp(-2) - 1))
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from _networks import (
     biases,
     create_empty,
+    fill,
     layer_shapes,
     limit_and_spread,
     n_parameters,
@@ -234,10 +235,7 @@ def test_place_of_dropout(network, part, shape):
 @pytest.mark.parametrize("network", ["timbre_mtt", "dieleman"])
 @pytest.mark.parametrize("layer", ["pool1", "pool2", "penultimate"])
 def test_activation_of_tall_filters_is_elu(network, layer):
-    model = create(network)
-    for name, parameter in model.named_parameters():
-        nn.init.constant_(parameter, -2.0 if name.endswith("bias") else 0.0)
-    values = model.forward_layers(noise(1, 1, 128, 187))[layer]
+    values = fill(create(network), weight=0.0, bias=-2.0).forward_layers(noise(1, 1, 128, 187))[layer]
     torch.testing.assert_close(values, torch.full_like(values, math.exp(-2) - 1))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taggram._checks import check_count
 from taggram.apps._inputs import list_files, parse_options
 from taggram.apps._progress import FileProgress
 from taggram.errors import AudioError, ConfigError, printable
@@ -163,9 +164,8 @@ def _load(name: str, words: Sequence[str], seed: int) -> tuple[TaggingModel, str
         if not Path(name).is_file():
             raise ConfigError(f"there is no model file {printable(name)}.")
         return load_model(name), Path(name).stem
-    n_tags = options.get("n_tags")
-    if n_tags is not None and not (isinstance(n_tags, int) and not isinstance(n_tags, bool)):
-        raise ConfigError(f"n_tags is {n_tags!r}; wanted a whole number.")
+    if "n_tags" in options:
+        check_count("n_tags", options["n_tags"])
     torch.manual_seed(seed)
     model = create_model(name, **options)
     label = " ".join([name, *words])

@@ -1,11 +1,12 @@
 """The Arrow files of prepared data: which columns they have, and how they are written.
 
-Nothing is compressed, so that a reader can go to the samples of a track directly. They stand behind all else in a
-record batch: whoever reads the small columns passes over them.
+Nothing is compressed, so that the samples of a track can be read where they lie. They stand behind all else in a record
+batch: whoever reads the small columns passes over them.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ Kind = Literal["whole", "number", "text"]
 
 BATCH_BYTES = 2**24  # of samples and features, at which a record batch is written
 BATCH_ROWS = 4096
-OURS = ("track_id", "split", "tags", "sample_rate", "notes", "sound_hash", "samples", "features")
+LISTS = ("samples", "features")
+OURS = ("track_id", "split", "tags", "sample_rate", "notes", "sound_hash", *LISTS)
 INT64 = 2**63
 
 
@@ -125,12 +127,14 @@ class PartWriter:
         layout: its columns.
         n_rows: how many came.
         n_bytes: of samples and features that came.
+        places: see `find_lists`, when it is closed.
     """
 
     path: Path
     layout: Layout
     n_rows: int = 0
     n_bytes: int = 0
+    places: list[dict[str, list[int]]] = field(default_factory=list)
     _rows: list[Row] = field(default_factory=list)
     _waiting: int = 0  # bytes in the rows that are not written yet
 
@@ -157,6 +161,7 @@ class PartWriter:
         self._file.close()
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
+        self.places = find_lists(self.path)
 
     def _write_batch(self) -> None:
         pa = arrow()
@@ -182,6 +187,40 @@ class PartWriter:
             frames = pa.FixedSizeListArray.from_arrays(pa.array(_joined(features).reshape(-1)), self.layout.n_bands)
             arrays["features"] = _lists(pa, list(map(len, features)), frames)
         self._writer.write_batch(pa.record_batch([arrays[name] for name in self._schema.names], schema=self._schema))
+
+
+def find_lists(path: Path) -> list[dict[str, list[int]]]:
+    """Find out where samples and features lie in a file.
+
+    pyarrow would tell a reader too, but has the system read whatever it tells of ahead, and that is the whole file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        For each record batch and column of lists, the byte at which their (rows + 1) offsets of 8 bytes begin, and that
+        at which their values do.
+    """
+    pa = arrow()
+    with path.open("rb") as file:
+        whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    reader = pa.ipc.open_file(pa.BufferReader(whole))
+    batches = []
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number)
+        lists = {name: batch.column(name) for name in LISTS if name in batch.schema.names}
+        batches.append(
+            {
+                name: [_address(column.buffers()[1], whole), _address(column.values.buffers()[-1], whole)]
+                for name, column in lists.items()
+            }
+        )
+    return batches
+
+
+def _address(buffer: Any, whole: Any) -> int:
+    """Give the byte of a file at which a buffer begins; one without a byte may be nowhere."""
+    return buffer.address - whole.address if buffer else 0
 
 
 def kind_of(value: Value, kind: Kind | None) -> Kind | None:

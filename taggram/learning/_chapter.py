@@ -57,6 +57,7 @@ CLIP_SCORES: dict[ClipScore, str] = {
 }
 
 INTERVALS = "where the number may well lie for other clips of the same kind, by a bootstrap over clips"
+ANNOTATIONS = "Annotations are incomplete, so that a tag that counts as wrong may be a good one."
 CURVES = "Beside a tag stand the areas under its two curves. Dotted is what chance gives."
 READING = (
     "Rare tags look accurate: a clip that was rightly not given the tag counts as much as one that rightly was. The "
@@ -135,25 +136,11 @@ class Chapter:
     def _head(self) -> Html:
         evaluation, numbers = self.evaluation, self.numbers
         shown = [*(["accuracy"] if evaluation.task == "one" else []), "macro_roc_auc", "macro_pr_auc"]
-        boxes = [
-            element(
-                "div",
-                element("span", NAMES[name][0]),
-                element("b", number(numbers[name])),
-                element("span", _interval(numbers["intervals"].get(name)) or "not defined"),
-                class_="number",
-            )
-            for name in shown
-        ]
-        boxes.append(
-            element(
-                "div",
-                element("span", "clips"),
-                element("b", f"{evaluation.n_clips:,}"),
-                element("span", f"{numbers['n_tags_scored']} of {len(evaluation.tags)} tags scored"),
-                class_="number",
-            )
-        )
+        spans = {name: _interval(numbers["intervals"].get(name)) for name in shown}
+        about = {name: f"95 %: {span}" if span else "not defined" for name, span in spans.items()}
+        boxes = [_box(NAMES[name][0], number(numbers[name]), about[name]) for name in shown]
+        n_scored = f"{numbers['n_tags_scored']} of {len(evaluation.tags)} tags scored"
+        boxes.append(_box("clips", f"{evaluation.n_clips:,}", n_scored))
         notes = [element("div", note, class_="note") for note in (*evaluation.notes, *self._warnings())]
         return element(
             "header",
@@ -328,15 +315,21 @@ class Chapter:
         losses = clip_losses(evaluation)
         drawn = np.random.default_rng(self.seed).permutation(evaluation.n_clips)[: self.n_examples]
         worst = np.argsort(-losses, kind="stable")[: self.n_examples]
-        at = "at each tag's best threshold" if evaluation.thresholds is not None else "above 0.5"
+        at = "what is above 0.5" if evaluation.thresholds is None else "what is above each tag's best threshold"
         if evaluation.task == "one":
             at = "the best tag"
+        known = "Annotated tags that the model does not know are not shown. " if evaluation.not_in_model else ""
         _write_predictions(self.files.folder / "predictions.csv", evaluation, given)
         parts: list[object] = [
             self._where(),
-            element("p", "Given are tags ", at, "; hits are ", element("b", "green and bold", class_="hit"), ". "
-                    "Annotations are incomplete, so that a wrong tag may be a good one."),
-        ]  # fmt: skip
+            element(
+                "p",
+                f"Given is {at}; hits are ",
+                element("b", "green and bold", class_="hit"),
+                f". {known}",
+                ANNOTATIONS,
+            ),
+        ]
         for title, clips in (("Clips at random", np.sort(drawn)), ("Where they differ most", worst)):
             parts += [element("h3", title), self._example_table(clips, given)]
         chosen = dict.fromkeys([*np.sort(drawn).tolist(), *worst.tolist()])
@@ -463,6 +456,10 @@ def _names(evaluation: Evaluation, flags: NDArray[np.bool_]) -> list[str]:
 
 def _marked(tag: str, hits: Sequence[str]) -> Html:
     return element("b", tag, class_="hit") if tag in hits else element("span", tag)
+
+
+def _box(name: str, value: str, about: str) -> Html:
+    return element("div", element("span", name), element("b", value), element("span", about), class_="number")
 
 
 def number(value: float | None, decimals: int = 4) -> str:

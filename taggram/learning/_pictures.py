@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from taggram.learning import metrics as m
+from taggram.learning._map_page import lay_out
 from taggram.picture import GREY, _drawable, _fonts
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def draw_decisions(evaluation: Evaluation, by_tag: Sequence[dict[str, Any]]) -> 
         axes.set_title(name, fontsize=TEXT_PT, loc="left")
         axes.grid(axis="x", color="0.9", linewidth=0.5)
         axes.set_axisbelow(True)
-    _legend(left, loc="lower left", bbox_to_anchor=(0, -0.02 - 0.45 / max(1.0, ROW * len(by_tag))))
+    _legend_below(figure, left)
     return figure
 
 
@@ -101,8 +102,7 @@ def draw_areas(by_tag: Sequence[dict[str, Any]], n_clips: int) -> Figure:
         axes.set_axisbelow(True)
     axes_of[0].plot([], [], "|", color=MARK, markersize=5, markeredgewidth=1.2, label="chance")
     axes_of[0].plot([], [], color=LIGHT, linewidth=3, label="95 % interval")
-    anchor = (0, -0.02 - 0.45 / max(1.0, ROW * len(by_tag)))
-    _legend(axes_of[0], loc="lower left", bbox_to_anchor=anchor, ncols=2)
+    _legend_below(figure, axes_of[0])
     return figure
 
 
@@ -254,7 +254,7 @@ def draw_comparison(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def draw_map(places: Array, labels: Sequence[str], *, title: str, subtitle: str) -> Figure:
-    """Draw a map of tags: a point each, with its label up left of it.
+    """Draw a map of tags: a point each, with its label where it covers least.
 
     Args:
         places: (tags, 2).
@@ -265,22 +265,33 @@ def draw_map(places: Array, labels: Sequence[str], *, title: str, subtitle: str)
     Returns:
         The figure.
     """
-    side = float(np.clip(4.5 + 0.07 * len(labels), WIDTH, 18.0))
-    figure = Figure(figsize=(side, side), facecolor="white")
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
-    axes.scatter(places[:, 0], places[:, 1], s=14, color=FULL, zorder=3)
-    for (x, y), label in zip(places, labels):
+    side = float(np.clip(4.5 + 0.07 * len(labels), 7.2, 18.0))
+    figure = Figure(figsize=(side, side + 0.5), facecolor="white")
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96 * side / (side + 0.5)))
+    names = [_name(label) for label in labels]
+    length = 0.96 * side * 72  # in points, as the letters are
+    layout = lay_out(places, names, length, TEXT_PT)
+    axes.set(xlim=(0, length), ylim=(0, length))
+    axes.scatter(layout.at[:, 0], layout.at[:, 1], s=14, color=FULL, zorder=3)
+    for name, at, offset, is_left in zip(names, layout.at, layout.offsets, layout.is_left):
         axes.annotate(
-            _name(label), (x, y), xytext=(5, 2), textcoords="offset points", ha="left", va="bottom", fontsize=TEXT_PT,
-            fontfamily=_fonts(), parse_math=False,
+            name, at, xytext=offset, textcoords="offset points", ha="right" if is_left else "left", va="baseline",
+            fontsize=TEXT_PT, fontfamily=_fonts(), parse_math=False,
         )  # fmt: skip
-    axes.margins(0.12)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(linewidth=0.4, color="0.6")
-    for text, top, size, colour in ((title, 0.965, TEXT_PT + 2, "black"), (subtitle, 0.937, SMALL_PT, GREY)):
-        figure.text(0.02, top, _drawable(text), fontsize=size, color=colour, fontfamily=_fonts(), parse_math=False)
+    for text, top, size, colour in ((title, 0.3, TEXT_PT + 2, "black"), (subtitle, 0.5, SMALL_PT, GREY)):
+        figure.text(
+            0.02,
+            1 - top / (side + 0.5),
+            _drawable(text),
+            fontsize=size,
+            color=colour,
+            fontfamily=_fonts(),
+            parse_math=False,
+        )
     return figure
 
 
@@ -322,6 +333,12 @@ def _style_names(labels: Sequence[Any], size: float) -> None:
 def _legend(axes: Axes, **options: Any) -> None:
     legend = axes.legend(fontsize=SMALL_PT, frameon=False, handlelength=1.4, **options)
     _style_names(legend.get_texts(), SMALL_PT)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend of rows of tags at the lower edge, whatever their number."""
+    corner = (axes.get_position().x0, 0.02)
+    _legend(axes, loc="lower left", bbox_to_anchor=corner, bbox_transform=figure.transFigure, ncols=2, borderpad=0)
 
 
 def _thinned(x: Array, y: Array) -> tuple[Array, Array]:

@@ -215,7 +215,7 @@ class _Done:
         loudest: the name of the one that went furthest, and how far.
         left_out: tracks that could not be prepared.
         same_sound: groups of rows with equal samples.
-        files: name, rows and bytes of each Arrow file.
+        files: name, rows and bytes of each Arrow file, and where the lists of each of its batches lie.
         made_with: versions of the libraries, more than one set where they changed on the way.
     """
 
@@ -560,7 +560,8 @@ def _take_up(part: PartWriter, folder: Path, facts: Mapping[str, Any], done: _Do
     part.close()
     path = folder / f"part-{len(done.files):05d}.arrow"
     part.path.replace(path)
-    done.files.append({"file": path.name, "n_rows": part.n_rows, "n_bytes": path.stat().st_size})
+    size = path.stat().st_size
+    done.files.append({"file": path.name, "n_rows": part.n_rows, "n_bytes": size, "places": part.places})
     _save(folder, facts, done)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from taggram.audio import Samples
 from taggram.datasets._base import PARTS, Part, Task
 from taggram.errors import ConfigError, DatasetError, printable
-from taggram.learning._arrow import arrow
+from taggram.learning._arrow import LISTS, arrow
 from taggram.learning._decoding import FLOAT16, PCM, to_float
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 CARD = "card.json"
 FORMAT = 1  # of the folder; another one cannot be read
 VALUE_BYTES = 2  # of samples and features
+OFFSET = np.dtype("<i8")
 MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
 
 Rows = NDArray[np.int64] | Sequence[int]
@@ -36,8 +36,8 @@ Whole = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
-    """Where the lists of a column lie.
+class _Lists:
+    """Where the lists of a column lie in their files.
 
     Attributes:
         first: (rows,) byte of the file at which a list begins.
@@ -58,13 +58,13 @@ class _Index:
         parts: (rows,) place in `PARTS`.
         n_tags: (rows,) how many tags a track has.
         tag_ids: (all tags of all rows,) places in the list of tags.
-        places: of samples and features, where there are any.
+        lists: samples and features, where there are any.
     """
 
     parts: NDArray[np.int8]
     n_tags: Whole
     tag_ids: NDArray[np.int32]
-    places: dict[str, _Places]
+    lists: dict[str, _Lists]
 
 
 class PreparedData:
@@ -94,13 +94,15 @@ class PreparedData:
         self.task: Task = self.card["task"]
         self.sample_rate: int = self.card["sample_rate"]
         paths = part_paths(self.folder, self.card)
-        parts = [_read_index(path, self.tags) for path in paths]
+        parts = [
+            _read_index(path, self.tags, file["places"]) for path, file in zip(paths, self.card["files"], strict=True)
+        ]
         self._files = _Files(paths)
         self._file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.parts) for part in parts])
         self._parts = np.concatenate([part.parts for part in parts])
         self._tag_ends = np.concatenate([[0], np.cumsum(np.concatenate([part.n_tags for part in parts]))])
         self._tag_ids = np.concatenate([part.tag_ids for part in parts])
-        self._places = {name: _joined([part.places[name] for part in parts]) for name in parts[0].places}
+        self._lists = {name: _joined([part.lists[name] for part in parts]) for name in parts[0].lists}
 
     def __len__(self) -> int:
         """Count the tracks."""
@@ -141,7 +143,7 @@ class PreparedData:
 
     def n_samples(self, row: int) -> int:
         """Count the samples of a track."""
-        return int(self._places_of("samples").count[row])
+        return int(self._lists_of("samples").count[row])
 
     def crop(self, row: int, start: int, n_samples: int) -> Samples:
         """Read a stretch of a track; only its own bytes are read.
@@ -166,7 +168,7 @@ class PreparedData:
 
     def n_frames(self, row: int) -> int:
         """Count the frames of the features of a track."""
-        return int(self._places_of("features").count[row])
+        return int(self._lists_of("features").count[row])
 
     def features(self, row: int, start: int = 0, n_frames: int | None = None) -> NDArray[np.float16]:
         """Read frames of a track; only their own bytes are read.
@@ -186,7 +188,7 @@ class PreparedData:
         if n_frames is None:
             n_frames = self.n_frames(row) - start
         values = np.frombuffer(self._read("features", row, start, n_frames), FLOAT16)
-        return values.reshape(n_frames, self._places_of("features").width)
+        return values.reshape(n_frames, self._lists_of("features").width)
 
     @property
     def frontend(self) -> FrontendConfig | None:
@@ -209,26 +211,26 @@ class PreparedData:
             ConfigError: there is no such column.
             DatasetError: the files are damaged.
         """
-        known = arrow().ipc.open_file(str(self._files.paths[0])).schema.names
-        if name not in known or name in self._places:
-            small = [one for one in known if one not in self._places]
+        known = _schema(self._files.paths[0]).names
+        if name not in known or name in self._lists:
+            small = [one for one in known if one not in self._lists]
             raise ConfigError(f"there is no column {name!r}; there are {', '.join(small)}.")
         return read_column(self._files.paths, name)
 
-    def _places_of(self, column: str) -> _Places:
-        if column not in self._places:
+    def _lists_of(self, column: str) -> _Lists:
+        if column not in self._lists:
             raise ConfigError(f"{printable(str(self.folder))} was prepared without {column}.")
-        return self._places[column]
+        return self._lists[column]
 
     def _read(self, column: str, row: int, start: int, count: int) -> bytes:
         """Read some items out of the list of a track."""
-        places = self._places_of(column)
-        if start < 0 or count < 0 or start + count > places.count[row]:
+        lists = self._lists_of(column)
+        if start < 0 or count < 0 or start + count > lists.count[row]:
             raise ConfigError(
-                f"{column} from {start} to {start + count} were asked for; row {row} has {places.count[row]}."
+                f"{column} from {start} to {start + count} were asked for; row {row} has {lists.count[row]}."
             )
-        size = VALUE_BYTES * places.width
-        return self._files.read(int(self._file[row]), int(places.first[row]) + start * size, count * size)
+        size = VALUE_BYTES * lists.width
+        return self._files.read(int(self._file[row]), int(lists.first[row]) + start * size, count * size)
 
 
 class _Files:
@@ -366,61 +368,59 @@ def read_column(paths: Sequence[Path], name: str) -> NDArray[Any]:
     Raises:
         DatasetError: a file is damaged.
     """
-    columns = [batch.column(name) for path in paths for batch in _mapped(path).batches]
+    columns = [batch.column(name) for path in paths for batch in _small_columns(path, name)]
     values: NDArray[Any] = arrow().chunked_array(columns).to_numpy()
     return values
 
 
-@dataclass(frozen=True, eq=False)
-class _Mapped:
-    """A file that is mapped into memory, so that only what is looked at is read.
-
-    Attributes:
-        address: where it begins in memory.
-        batches: its record batches.
-    """
-
-    address: int
-    batches: list[Any]
-
-
-def _mapped(path: Path) -> _Mapped:
-    """Map a file into memory."""
-    pa = arrow()
+def _schema(path: Path) -> Any:
+    """Read which columns a file has."""
     try:
-        # Not by `pyarrow.memory_map`, which has the system read each batch ahead, with all its samples.
-        with path.open("rb") as file:
-            whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        reader = pa.ipc.open_file(pa.BufferReader(whole))
-        return _Mapped(whole.address, [reader.get_batch(number) for number in range(reader.num_record_batches)])
+        return arrow().ipc.open_file(str(path)).schema
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
 
 
-def _read_index(path: Path, tags: Sequence[str]) -> _Index:
-    """Read what is kept in memory of a file."""
+def _small_columns(path: Path, *names: str) -> Iterator[Any]:
+    """Give the record batches of a file with some of their columns, of which alone something is read."""
     pa = arrow()
-    mapped = _mapped(path)
+    known = _schema(path).names
+    try:
+        with pa.OSFile(str(path)) as file:
+            options = pa.ipc.IpcReadOptions(included_fields=[known.index(name) for name in names])
+            reader = pa.ipc.open_file(file, options=options)
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_index(path: Path, tags: Sequence[str], places: Sequence[Mapping[str, Sequence[int]]]) -> _Index:
+    """Read what is kept in memory of a file, whose lists lie in places."""
     parts, n_tags, tag_ids = [], [], []
-    places: dict[str, list[_Places]] = {name: [] for name in ("samples", "features")}
-    for batch in mapped.batches:
+    lists: dict[str, list[_Lists]] = {name: [] for name in places[0]}
+    widths = _widths(path)
+    for batch, of_batch in zip(_small_columns(path, "split", "tags"), places, strict=True):
         parts.append(_ids_of(batch.column("split"), PARTS, path).astype(np.int8))
         n_tags.append(batch.column("tags").value_lengths().to_numpy().astype(np.int64))
         tag_ids.append(_ids_of(batch.column("tags").flatten(), tags, path))
-        for name in places.keys() & {*batch.schema.names}:
-            lists = batch.column(name)
-            items = lists.values
-            width = items.type.list_size if pa.types.is_fixed_size_list(items.type) else 1
-            values = items.buffers()[-1]
-            first = (values.address if values else 0) - mapped.address
-            offsets = lists.offsets.to_numpy()
-            places[name].append(_Places(first + offsets[:-1] * (VALUE_BYTES * width), np.diff(offsets), width))
+        for name, (offsets_at, values_at) in of_batch.items():
+            offsets = np.fromfile(path, OFFSET, batch.num_rows + 1, offset=offsets_at)
+            first = values_at + offsets[:-1] * (VALUE_BYTES * widths[name])
+            lists[name].append(_Lists(first, np.diff(offsets), widths[name]))
     return _Index(
         np.concatenate(parts),
         np.concatenate(n_tags),
         np.concatenate(tag_ids),
-        {name: _joined(some) for name, some in places.items() if some},
+        {name: _joined(some) for name, some in lists.items()},
     )
+
+
+def _widths(path: Path) -> dict[str, int]:
+    """Give how many values an item of a list has."""
+    pa = arrow()
+    items = {field.name: field.type.value_type for field in _schema(path) if field.name in LISTS}
+    return {name: item.list_size if pa.types.is_fixed_size_list(item) else 1 for name, item in items.items()}
 
 
 def _ids_of(words: Any, known: Sequence[str], path: Path) -> NDArray[np.int32]:
@@ -433,10 +433,10 @@ def _ids_of(words: Any, known: Sequence[str], path: Path) -> NDArray[np.int32]:
     return places
 
 
-def _joined(places: Sequence[_Places]) -> _Places:
-    """Put the places of several batches or files behind each other."""
-    first = np.concatenate([one.first for one in places])
-    return _Places(first, np.concatenate([one.count for one in places]), places[0].width)
+def _joined(lists: Sequence[_Lists]) -> _Lists:
+    """Put the lists of several batches or files behind each other."""
+    first = np.concatenate([one.first for one in lists])
+    return _Lists(first, np.concatenate([one.count for one in lists]), lists[0].width)
 
 
 def _damaged(path: Path, reason: str) -> DatasetError:

@@ -33,7 +33,8 @@ th, td { text-align: right; padding: .22rem .6rem; border-bottom: 1px solid var(
   white-space: nowrap; }
 th { background: var(--tint); font-weight: 600; position: sticky; top: 0; }
 th.sortable { cursor: pointer; } th.sortable:hover { color: var(--blue); }
-td.text, th.text { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 7rem; max-width: 26rem; }
+td.text, th.text { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 7rem;
+  max-width: 26rem; }
 td.text code { white-space: nowrap; }
 td .of { color: var(--soft); font-size: .92em; }
 tr.ours td { background: #eef6fc; }
@@ -46,7 +47,7 @@ footer { margin-top: 3rem; padding-top: .6rem; border-top: 1px solid var(--line)
 """
 
 # A click on the head of a column sorts its table; cells that are no numbers come last.
-SCRIPT = """
+SORTING = """
 for (const head of document.querySelectorAll('th.sortable')) {
   head.addEventListener('click', () => {
     const body = head.closest('table').tBodies[0], place = head.cellIndex;
@@ -189,17 +190,19 @@ def picture(svg: bytes, about: str) -> Html:
     return element("img", src=f"data:image/svg+xml;base64,{data}", alt=about)
 
 
-def page(title: str, *parts: object) -> bytes:
-    """Make a whole page. It may load nothing, and run nothing but the script that sorts tables.
+def page(title: str, *parts: object, style: str = "", script: str = SORTING) -> bytes:
+    """Make a whole page. It may load nothing, and run nothing but its script.
 
     Args:
         title: of the window.
         *parts: the body, escaped where it is no HTML.
+        style: CSS beside that of all pages.
+        script: what it runs; that of a report sorts tables.
 
     Returns:
         The bytes of the file, UTF-8.
     """
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     head = join(
         [
@@ -207,8 +210,8 @@ def page(title: str, *parts: object) -> bytes:
             Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
             Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
             element("title", title),
-            element("style", Html(STYLE)),
+            element("style", Html(STYLE + style)),
         ]
     )
-    body = element("body", *parts, element("script", Html(SCRIPT)))
+    body = element("body", *parts, element("script", Html(script)))
     return f'<!DOCTYPE html>\n<html lang="en">\n{element("head", head)}\n{body}\n</html>\n'.encode()

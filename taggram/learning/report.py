@@ -86,7 +86,7 @@ def write_report(
         The page.
 
     Raises:
-        ConfigError: there is no evaluation, they cannot be compared and `mixed` is not set, or an option makes no sense.
+        ConfigError: there is no evaluation, they cannot be compared and `mixed` is not set, or an option is wrong.
         OSError: a file cannot be written.
     """
     listed = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)

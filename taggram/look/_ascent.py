@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from taggram._checks import check, check_count, is_count
 from taggram.errors import ConfigError
 from taggram.frontends import RawConfig
 from taggram.look._network import (
     Bands,
     LayerTap,
     bands_of,
-    check_count,
     device_of,
     evaluating,
     evenly_spaced,
@@ -254,10 +254,9 @@ def _chosen(units: int | Sequence[int] | None, n_units: int) -> NDArray[np.intp]
     if isinstance(units, int):
         check_count("units", units)
         return evenly_spaced(n_units, units)
-    chosen = np.asarray(units, dtype=np.intp)
-    if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= n_units:
-        raise ConfigError(f"units is {list(units)}; the layer has units 0 to {n_units - 1}.")
-    return chosen
+    fits = len(units) > 0 and all(is_count(unit, least=0) and unit < n_units for unit in units)
+    check(fits, "units", units, f"some of 0 to {n_units - 1}")
+    return np.asarray(units, dtype=np.intp)
 
 
 def _fitting_start(model: TaggingModel, tap: LayerTap, seed: int, n_frames: int | None) -> Tensor:
@@ -265,8 +264,7 @@ def _fitting_start(model: TaggingModel, tap: LayerTap, seed: int, n_frames: int 
     if n_frames is not None:
         check_count("n_frames", n_frames)
         start = _noise(model, seed, n_frames)
-        if not _count_moments(tap, start):
-            raise ConfigError(f"n_frames is {n_frames}; that is too short for {tap.layer}.")
+        check(_count_moments(tap, start) > 0, "n_frames", n_frames, f"more, for a moment of {tap.layer}")
         return start
     own = model.frontend.n_frames
     length = WAVEFORM_SAMPLES if bands_of(model) is None else min(PATCH_FRAMES, own)

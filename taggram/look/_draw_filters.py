@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from taggram.look._network import check_count, evenly_spaced
+from taggram._checks import check_count
+from taggram.look._network import evenly_spaced
 from taggram.look._page import (
     ABOVE,
     BELOW,

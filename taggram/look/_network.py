@@ -260,20 +260,6 @@ def evenly_spaced(n: int, n_chosen: int) -> NDArray[np.intp]:
     return np.round(np.linspace(0, n - 1, min(n, n_chosen))).astype(np.intp)
 
 
-def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number from 1 on.
-
-    Args:
-        name: of the argument.
-        value: what came.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise ConfigError(f"{name} is {value!r}; wanted a whole number from 1 on.")
-
-
 class _EnoughError(Exception):
     """What was wanted is computed.
 

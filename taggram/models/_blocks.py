@@ -22,6 +22,17 @@ MUSICNN_MEL = LogMelConfig(  # of all networks of the musicnn library
     compression="log10_1p",
     gain=10_000,
 )
+LEE_MEL = LogMelConfig(  # of the networks on spectrograms by Lee, Park, Nam and others
+    sample_rate=22_050,
+    n_fft=1024,
+    hop_length=512,
+    n_mels=128,
+    n_frames=1291,  # what their code keeps of 30 s
+    power=1,
+    compression="log10_1p",
+    gain=10,
+)
+LEE_MEL_MEAN, LEE_MEL_STD = 0.22620339, 0.25794547  # of all values in their part of the Million Song Dataset
 BN_EPS = 1e-3  # Keras and TensorFlow default
 BN_MOMENTUM = 0.01  # torch's share of the new batch: 1 - TensorFlow's momentum of 0.99
 

@@ -1,39 +1,37 @@
 """CNN over time on mel spectrograms that learns music from artist labels, as a classifier and as an embedding.
 
 Source: Park, Lee, Park, Ha and Nam, "Representation learning of music using artist labels", ISMIR 2018, arXiv
-    1710.06648; the authors' released code and one saved network. The first version of the paper, of 2017, has the
-    classifier alone.
+    1710.06648; the authors' code and one saved network, github.com/jongpillee/ismir2018-artist. The first version of
+    the paper, of 2017, has the classifier alone.
 Differs: logits out, no softmax. Dropout 0.5 before the output of the classifier is remembered from the paper: the
-    training script defines it and does not connect it, which is `dropout=0`. How the output layer starts is not stated;
-    Glorot uniform, the default of Keras, is assumed. The siamese network is its trunk here: cosine and hinge loss are
-    no layers.
+    training script defines it and does not connect it, which is `dropout=0`. The siamese network is its trunk here:
+    cosine and hinge loss are no layers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from taggram._checks import check_share
+from taggram._checks import check, check_share
 from taggram.frontends import LogMelConfig
-from taggram.models._blocks import Standardize, batch_norm_1d, conv_norm_relu_1d, he_uniform_
+from taggram.models._blocks import (
+    LEE_MEL,
+    LEE_MEL_MEAN,
+    LEE_MEL_STD,
+    Standardize,
+    batch_norm_1d,
+    conv_norm_relu_1d,
+    he_uniform_,
+)
 from taggram.models._contract import TaggingModel, Task
 from taggram.models._registry import register_model
 
 PAPER = "Park et al., ISMIR 2018"
-MEL = LogMelConfig(
-    sample_rate=22_050,
-    n_fft=1024,
-    hop_length=512,
-    n_mels=128,
-    n_frames=129,  # 3 s; the code keeps the first 1291 frames of a preview of 30 s
-    power=1,
-    compression="log10_1p",
-    gain=10,
-)
-MEL_MEAN, MEL_STD = 0.22620339, 0.25794547  # of all values of the training set, kept on other data sets too
+MEL = dataclasses.replace(LEE_MEL, n_frames=129)  # 3 s
 FILTERS = (128, 128, 128, 128, 256)  # of the five convolutions
 KERNELS = (4, 4, 4, 2, 1)  # their lengths in frames; the pools behind them are as long
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "penultimate")
@@ -49,13 +47,14 @@ class ArtistCNN(TaggingModel):
         frontend: settings of the front-end; its mel bands are the channels that the first convolution sees.
 
     Raises:
-        ConfigError: `dropout` is no share.
+        ConfigError: `dropout` is no share, or the front-end makes no mel spectrogram.
     Shape:
         (batch, 1, mels=128, frames>=128) in, (batch, n_tags) logits out.
     """
 
     def __init__(self, n_tags: int | None, task: Task, dropout: float = 0.0, frontend: LogMelConfig = MEL) -> None:
         check_share("dropout", dropout)
+        check(isinstance(frontend, LogMelConfig), "frontend", frontend, "a LogMelConfig")
         super().__init__(
             frontend=frontend,
             n_features=FILTERS[-1],
@@ -65,7 +64,7 @@ class ArtistCNN(TaggingModel):
             least_frames=math.prod(KERNELS),  # 128: they leave one frame
             dropout=dropout,
         )
-        self.standardize = Standardize(mean=MEL_MEAN, std=MEL_STD)
+        self.standardize = Standardize(mean=LEE_MEL_MEAN, std=LEE_MEL_STD)
         self.convs = nn.ModuleList(
             conv_norm_relu_1d(n_in, n_out, n_taps, batch_norm_1d(n_out))
             for (n_in, n_out), n_taps in zip(pairwise((frontend.n_mels, *FILTERS)), KERNELS)

@@ -1,12 +1,14 @@
 """Deep bag-of-features: local features by a sparse RBM, pooled into a bag a clip, and a dense network on the bag.
 
 Source: Nam, Herrera and Lee, "A deep bag-of-features model for music auto-tagging", 2015, revised 2016, arXiv
-    1508.04999; the first author's experiment code, of which the settings of the final scripts are the defaults here.
+    1508.04999; the first author's experiment code, github.com/juhannam/deepbof, of which the settings of the final
+    scripts are the defaults here.
 Differs: logits out, no sigmoid; the code's test scores skip it too. Whitening and RBM are learnt before the network,
     from patches of the training clips: until `set_whitening` and `set_rbm` give them, patches pass a random projection
     and an RBM with the weights that its training starts from. How many components the whitening keeps depends on the
     data, and is not printed; here it keeps all unless told otherwise. Dense layers start as in the source's variant
-    without pre-training. A silent clip goes through; the code takes the spectrogram of the clip before it.
+    without pre-training. A silent clip goes through; the code takes the spectrogram of the clip before it. Samples
+    at the end that fill no hop are left out; the code pads them to one more frame.
 """
 
 from __future__ import annotations
@@ -169,6 +171,7 @@ class BagNetwork(TaggingModel):
         frontend: AGCMelConfig = AGC_MEL,
     ) -> None:
         check_count("patch_frames", patch_frames)
+        check(isinstance(frontend, AGCMelConfig), "frontend", frontend, "an AGCMelConfig")
         n_values = frontend.mel.n_mels * patch_frames
         n_components = n_values if n_components is None else n_components
         check_count("n_components", n_components, most=n_values)
@@ -179,12 +182,11 @@ class BagNetwork(TaggingModel):
         check_choice("activation", activation, ACTIVATIONS)
         check_share("dropout", dropout)
         check_flag("divide_by_max", divide_by_max)
-        self._hidden_names = (*(f"hidden{number}" for number in range(1, n_layers)), "penultimate")
         super().__init__(
             frontend=frontend,
             n_features=n_hidden,
             n_tags=n_tags,
-            layers=("rbm", "bag", *self._hidden_names),
+            layers=("rbm", "bag", *(f"hidden{number}" for number in range(1, n_layers)), "penultimate"),
             least_frames=patch_frames + 1,  # the last patch is dropped
             dropout=dropout,
         )
@@ -230,7 +232,7 @@ class BagNetwork(TaggingModel):
     def _forward_hidden(self, bags: Tensor) -> dict[str, Tensor]:
         x = F.normalize(bags, p=math.inf) if self.divide_by_max else bags
         layers: dict[str, Tensor] = {}
-        for name, dense in zip(self._hidden_names, self.hidden):
+        for name, dense in zip(self.layers()[2:], self.hidden):
             x = dense(self.dropout(x) if layers else x)  # (batch, 512); the bag itself is not dropped
             layers[name] = x
         return layers

@@ -1,8 +1,8 @@
 """A family of 2-D CNNs on one square picture of a whole clip, from a student project of 2017.
 
 Source: Alekseeva, Klironomou, Markou and Xenaki, "Development of a convolutional neural network for multi label auto
-    tagging of music audio files", 2017: the released code and its README, repository Audio-auto-tagging of E. Markou.
-    There is no paper.
+    tagging of music audio files", 2017: the released code and its README, github.com/emarkou/Audio-auto-tagging. There
+    is no paper.
 Differs: logits out, no sigmoid. Only the network "conv3" is in the code; the README speaks of two or three
     convolutions, with or without pooling, so that the other presets are ours, cut from or added to it. The code feeds
     the power of the spectrogram as it is (`features="mel"`) and draws every weight and bias from a normal of deviation

@@ -20,26 +20,25 @@ from typing import Self, TypeAlias, cast
 from torch import Tensor, nn
 
 from taggram._checks import check, check_choice, check_count, check_flag, check_share, whole_numbers
-from taggram.frontends import LogMelConfig
 from taggram.models._aggregation import aggregate, contiguous_starts, cut_segments
-from taggram.models._blocks import BN_MOMENTUM, Standardize, conv_norm_relu_1d, glorot_uniform_, he_uniform_
+from taggram.models._blocks import (
+    BN_MOMENTUM,
+    LEE_MEL,
+    LEE_MEL_MEAN,
+    LEE_MEL_STD,
+    Standardize,
+    conv_norm_relu_1d,
+    glorot_uniform_,
+    he_uniform_,
+)
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
 PAPER = "Lee and Nam, IEEE Signal Processing Letters 2017"
-MEL = LogMelConfig(
-    sample_rate=22_050,
-    n_fft=1024,
-    hop_length=512,
-    n_mels=128,
-    n_frames=1250,  # 29 s, a clip
-    power=1,
-    compression="log10_1p",
-    gain=10,
-)
-MEL_MEAN, MEL_STD = 0.22620339, 0.25794547  # of all values of the training set
+MEL = dataclasses.replace(LEE_MEL, n_frames=1250)  # 29 s, a clip
 POOLS = {18: (3, 3, 2), 27: (3, 3, 3), 54: (3, 3, 3, 2)}  # frames of a segment: its pools, which leave one frame
 FILTERS = {18: (128, 128, 512), 27: (128, 128, 512), 54: (128, 128, 256, 512)}  # the same: of each convolution
+BN_EPS = 1e-5  # of SampleCNN
 N_UNITS = 1024  # of each hidden layer of the classifier
 Numbers: TypeAlias = int | str | Sequence[int]
 
@@ -74,9 +73,9 @@ class LocalMel(TaggingModel):
             dropout=0.5,
         )
         self.filters = counts
-        self.standardize = Standardize(mean=MEL_MEAN, std=MEL_STD)
+        self.standardize = Standardize(mean=LEE_MEL_MEAN, std=LEE_MEL_STD)
         self.convs = nn.ModuleList(
-            conv_norm_relu_1d(n_in, n_out, size, nn.BatchNorm1d(n_out, momentum=BN_MOMENTUM))
+            conv_norm_relu_1d(n_in, n_out, size, nn.BatchNorm1d(n_out, eps=BN_EPS, momentum=BN_MOMENTUM))
             for (n_in, n_out), size in zip(pairwise((MEL.n_mels, *counts)), sizes)
         )
         self.pools = nn.ModuleList(nn.MaxPool1d(size) for size in sizes)

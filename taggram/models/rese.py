@@ -1,10 +1,11 @@
 """SampleCNN with squeeze-and-excitation and residual blocks, and with features of several levels.
 
 Source: Kim, Lee and Nam, "Sample-level CNN architectures for music auto-tagging using raw waveforms", ICASSP 2018,
-    arXiv 1710.10451, and its code (Keras); the same authors' "Comparison and analysis of SampleCNN architectures for
-    audio classification", IEEE Journal of Selected Topics in Signal Processing 13(2), 2019, and its code (TensorFlow).
-    The two differ in what `se_ratio`, `init`, `standardize` and `padding` say; the defaults are those of ICASSP. Its
-    code lacks the residual blocks of one convolution, which are built as in the journal's.
+    arXiv 1710.10451, and its code (Keras), github.com/tae-jun/resemul; the same authors' "Comparison and analysis of
+    SampleCNN architectures for audio classification", IEEE Journal of Selected Topics in Signal Processing 13(2), 2019,
+    and its code (TensorFlow), github.com/tae-jun/sampleaudio. The two differ in what `se_ratio`, `init`, `standardize`
+    and `padding` say; the defaults are those of ICASSP. Its code lacks the residual blocks of one convolution, which
+    are built as in the journal's.
 Differs: logits out, no sigmoid and no softmax. The journal's code draws kernels narrower than its authors meant (a note
     in it says so); `init="journal"` is the code as it is. The journal's tables were not at hand, so these are
     assumptions: numbers of blocks other than 9 and 8, and down-sampling other than "max". "avg" takes the mean of three
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 import torch
 from torch import Tensor, nn
@@ -253,16 +254,23 @@ def _block(block: Block, n_in: int, n_out: int, down_sampling: DownSampling, se_
             return ResidualBlock(n_in, n_out, n_convs, down_sampling, ratio)
 
 
+def _is_wide(module: nn.Module) -> TypeGuard[nn.Conv1d]:
+    """Tell a convolution with kernels of length 3 from shortcuts and dense layers."""
+    return isinstance(module, nn.Conv1d) and module.kernel_size == (POOL,)
+
+
 def _start(module: nn.Module) -> None:
     """Start kernels of length 3 with He's uniform, shortcuts and dense layers with Glorot's."""
-    is_wide = isinstance(module, nn.Conv1d) and module.kernel_size == (POOL,)
-    (he_uniform_ if is_wide else glorot_uniform_)(module)
+    if _is_wide(module):
+        he_uniform_(module)
+    else:
+        glorot_uniform_(module)
 
 
 def _start_journal(module: nn.Module) -> None:
     """Start as the journal's code does, whose fan-in of a kernel of length 3 counts the channels in twice."""
     _start(module)
-    if isinstance(module, nn.Conv1d) and module.kernel_size == (POOL,):
+    if _is_wide(module):
         scale = 1 if module.in_channels == 1 else 2  # 1 in the first convolution alone
         limit = math.sqrt(3 * scale / (POOL * module.in_channels**2))
         nn.init.uniform_(module.weight, -limit, limit)

@@ -3,8 +3,9 @@
 The model "m^n" is a strided convolution and n modules, each of which makes time m times shorter, down to length 1.
 
 Source: Lee, Park, Kim and Nam, "Sample-level deep convolutional neural networks for music auto-tagging using raw
-    waveforms", SMC 2017, arXiv 1703.01789; the authors' code (Theano, Keras 1.1) and the JSON of their released MSD
-    tagger. Modules of different kernels: the model JSONs of the same first author's entry to DCASE 2017, task 4.
+    waveforms", SMC 2017, arXiv 1703.01789; the authors' code (Theano, Keras 1.1), github.com/jongpillee/sampleCNN, and
+    the JSON of their released MSD tagger, github.com/jongpillee/musicTagging_MSD. Modules of different kernels: the
+    model JSONs of the same first author's entry to DCASE 2017, task 4, github.com/jongpillee/dcase2017submission.
 Differs: logits out, no sigmoid. The code builds 2^13 and 3^9; the filters of the other members follow its rule, which
     for three and four modules is an assumption. An even kernel takes the odd zero at its end, as TensorFlow does;
     Theano puts it in front. The regulariser that the code defines and never uses is left out.
