@@ -45,14 +45,22 @@ HOMES = {  # heavy package: the only places that may import it
     "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/doctor"},
     "soxr": {"audio"},
     "safetensors": {"models"},
-    "matplotlib": {"picture", "results", "look", "apps/_looking", "learning/_pictures", "learning/_chapter"},
+    "matplotlib": {
+        "picture",
+        "results",
+        "look",
+        "apps/_looking",
+        "learning/_pictures",
+        "learning/_chapter",
+        "learning/tag_map",
+    },
     "lightning": {"learning"},
     "pyarrow": {"learning"},
     "sklearn": {"learning"},
     "typer": {"apps/cli"},
     "rich": {"apps"},
 }
-EXTRAS = ("av",)
+EXTRAS = ("av", "sklearn")
 
 
 def module_of(name):

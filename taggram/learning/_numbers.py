@@ -42,7 +42,7 @@ def all_numbers(evaluation: Evaluation, n_resamples: int, seed: int) -> dict[str
         "fp": at_half.false_positive.tolist(),
         "tp": at_half.true_positive.tolist(),
     }
-    numbers = {
+    numbers: dict[str, Any] = {
         "model": evaluation.model,
         "data_set": evaluation.data_set,
         "split": evaluation.split,
