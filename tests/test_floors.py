@@ -60,7 +60,7 @@ HOMES = {  # heavy package: the only places that may import it
     "typer": {"apps/cli"},
     "rich": {"apps"},
 }
-EXTRAS = ("av", "sklearn")
+EXTRAS = ("av", "pyarrow", "sklearn")
 
 
 def module_of(name):

@@ -254,6 +254,11 @@ def test_first_layer_is_convolution_norm_elu_and_pool():
     torch.testing.assert_close(branch(x), F.max_pool2d(F.elu(normed), (24, 32)), rtol=1e-4, atol=1e-4)
 
 
+def test_filters_have_elu():
+    features = fill(create(), weight=0.0, bias=-2.0).forward_features(noise(1, 1, 96, 128))
+    torch.testing.assert_close(features, torch.full_like(features, math.exp(-2) - 1))
+
+
 def test_second_layer_is_convolution_norm_elu_and_pool():
     layer = create(MULTI).second
     layer.bn.train()

@@ -345,6 +345,27 @@ def test_impulse_shows_the_zeros_around_the_frames(network, kernels, channel, ze
 
 
 @pytest.mark.parametrize(
+    ("network", "conv", "n_taps"),
+    [
+        ("random_sample_level", "blocks.0.conv", 3),
+        ("random_frame_level", "back2", 7),
+        ("random_frame_level", "back3", 7),
+    ],
+)
+def test_convolution_that_keeps_the_length_has_zeros_at_both_ends(network, conv, n_taps):
+    model = fill(create(network, width=1), weight=1.0, bias=0.0)
+    n_seen = model.get_submodule(conv)(torch.ones(1, 1, 50)).flatten().tolist()
+    half = n_taps // 2
+    assert n_seen == [*range(half + 1, n_taps), *[n_taps] * (50 - 2 * half), *reversed(range(half + 1, n_taps))]
+
+
+def test_convolution_of_the_vgg_has_zeros_on_all_sides():
+    model = fill(create("random_vgg", width=1), weight=1.0, bias=0.0)
+    n_seen = model.blocks[0].conv(torch.ones(1, 1, 3, 3))[0, 0].tolist()
+    assert n_seen == [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
+
+
+@pytest.mark.parametrize(
     ("network", "n_filters"),
     [("random_timbral", [8, 16, 32, 8, 16, 32]), ("random_temporal", [6, 14, 30, 62])],
 )

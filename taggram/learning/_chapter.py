@@ -266,7 +266,7 @@ class Chapter:
         from taggram.learning._pictures import draw_curves
 
         if not tags:
-            return [element("p", "No tag has clips with it and clips without it.")]
+            return [self._where(), element("p", "No tag has clips with it and clips without it.")]
         drawing = self.files.draw("curves", draw_curves(self.evaluation, tags), f"Curves of {', '.join(tags)}.")
         return [self._where(), element("p", CURVES), drawing]
 

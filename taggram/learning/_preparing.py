@@ -428,9 +428,12 @@ def _refuse(folder: Path, name: str, there: object, wanted: object) -> NoReturn:
 
 
 def _save(folder: Path, facts: Mapping[str, Any], done: _Done) -> None:
-    """Write the card."""
+    """Write the card, a line a file."""
+    card = {**facts, **asdict(done)}
+    files = ",\n    ".join(map(json.dumps, card.pop("files")))
+    text = json.dumps(card, indent=2).removesuffix("\n}") + f',\n  "files": [\n    {files}\n  ]\n}}\n'
     with written_aside(folder / CARD) as path:
-        path.write_text(json.dumps({**facts, **asdict(done)}, indent=2) + "\n", encoding="ascii")
+        path.write_text(text, encoding="ascii")
 
 
 @contextlib.contextmanager

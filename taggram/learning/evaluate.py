@@ -14,6 +14,8 @@ import csv
 import dataclasses
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -40,6 +42,7 @@ SCORES = "scores_{part}.npz"
 TINY = float(np.finfo(np.float32).tiny)
 NEAREST_TO_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 N_TOLD = 8  # names in a message
+DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 Told = Callable[[Track, "Taggram | Failure"], None]
 """Is told each track that was tagged, or that could not be."""
@@ -229,7 +232,7 @@ class Evaluation:
         """
         path = Path(folder) / SCORES.format(part=part)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 card = json.loads(str(file["card"]))
                 failures = tuple(Failure(**failure) for failure in card.pop("failures"))
                 lists = {name: tuple(value) for name, value in card.items() if isinstance(value, list)}
@@ -238,7 +241,7 @@ class Evaluation:
                 return cls(**{**card, **lists}, **arrays, columns=columns, failures=failures)
         except FileNotFoundError as error:
             raise DatasetError(f"{printable(str(path))} is not there; `taggram evaluate` makes it.") from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGE as error:
             raise DatasetError(f"{printable(str(path))} is damaged ({error}); evaluate again.") from error
 
 

@@ -27,7 +27,7 @@ LETTER = 0.0078  # width of one in inches, in the mean, for each point of its si
 N_ACROSS = 3  # panels side by side
 
 # Lengths on the page, in inches.
-HEAD = 0.55  # title, subtitle and colour bars
+HEAD = 0.62  # title, subtitle and colour bars
 LEFT = 0.5  # of a panel, for the labels of its vertical axis
 BELOW = 0.42  # for those of its horizontal axis
 ABOVE = 0.22  # for its name
@@ -77,10 +77,9 @@ class Page:
         self.text(left + 0.22, foot, text, room=WIDTH - EDGE - left - 0.22)
 
     def print_title(self, title: str, subtitle: str, *, n_bars: int = 0) -> None:
-        """Print both lines flush left, beside so many colour bars."""
-        room = ROOM - n_bars * (BAR + BAR_GAP)
-        self.text(EDGE, 0.22, title, size=TITLE_PT, room=room)
-        self.text(EDGE, 0.38, subtitle, colour=GREY, room=room)
+        """Print both lines flush left, the first beside so many colour bars."""
+        self.text(EDGE, 0.22, title, size=TITLE_PT, room=ROOM - n_bars * (BAR + BAR_GAP))
+        self.text(EDGE, 0.47, subtitle, colour=GREY)
 
     def colour_bars(self, *bars: tuple[str, str, float, float]) -> None:
         """Add colour bars at the upper right: of each its label, its colours, and the values at its ends."""

@@ -117,7 +117,7 @@ class SampleCNN(TaggingModel):
         for name, step in self.trunk.named_children():
             x = step(x)  # (batch, channels, frames)
             layers[name] = x.transpose(1, 2)
-        layers["penultimate"] = x.flatten(1)  # (batch, 512): one frame is left
+        layers["penultimate"] = x.flatten(1)  # (batch, n_top): one frame is left
         return layers
 
 
