@@ -91,7 +91,8 @@ def _draw_profiles(ascents: Sequence[Ascent], bands: Bands) -> Figure:
     n_steps = len(ascents[0].activations) - 1
     page.print_title(
         f"{ascents[0].model}: spectrograms that units answer most",
-        f"gradient ascent from noise, {n_steps} steps; left the mean over time, units by the band raised most, dead ones last",
+        f"gradient ascent from noise, {n_steps} steps; left the mean over time, units by the band raised most, "
+        "dead ones last",
         n_bars=1,
     )
     page.colour_bars(("change, of the largest", SIGNED, -1.0, 1.0))
