@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from taggram import errors
-from taggram.errors import ConfigError, DatasetError, TaggramError, UnknownNameError, WorkerError, WorkerStartError
+from taggram.errors import ConfigError, DatasetError, TaggramError, UnknownNameError, WorkerError
 from taggram.results import Failure
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ PROGRESS_EVERY_S = 0.5
 WATCH_EVERY_S = 0.25
 AHEAD = 16  # files a worker that may be done before the one that is next in order
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+NOT_STARTED = "WorkerStartError"  # name of the failure of a file that no worker could be started for
 NO_FAULT_OF_THE_FILE = (ConfigError, UnknownNameError, DatasetError)  # a worker that raises these ends the run
 
 Message = dict[str, Any]
@@ -323,11 +324,11 @@ class _Worker(Generic[T, R]):
             process, self._process = self._process, None
         if process is None:
             reason = "the workers were ended" if self._ended else "no worker process can be started"
-            return Failure(path, WorkerStartError.__name__, f"it was given up, because {reason}")
+            return Failure(path, NOT_STARTED, f"it was given up, because {reason}")
         _kill(process)
         if not self._ready:
             reason = f"the worker process ended while it started ({_cause_of_death(process.returncode)})"
-            return Failure(path, WorkerStartError.__name__, reason)
+            return Failure(path, NOT_STARTED, reason)
         if self._hung:
             reason = f"its decoder made no progress for {self._hang_s:g} s and was ended"
         else:

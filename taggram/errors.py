@@ -56,10 +56,6 @@ class WorkerError(TaggramError, RuntimeError):
     """A worker process that crashed or hung over one file."""
 
 
-class WorkerStartError(WorkerError):
-    """A worker process that could not be started, twice in a row."""
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Offer the known names nearest to a wrong one.
 

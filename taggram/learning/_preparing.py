@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -16,25 +17,25 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 import taggram
 from taggram._checks import check, check_count, check_flag
-from taggram._processes import Processes
+from taggram._files import written_aside
+from taggram._processes import NOT_STARTED, Processes
 from taggram.audio import MAX_DURATION_S, SAMPLE_RATES_HZ
 from taggram.datasets import TagDataset, Track
 from taggram.datasets._base import PARTS, name_some
-from taggram.errors import ConfigError, DatasetError, WorkerStartError, check_above_zero, printable
+from taggram.errors import ConfigError, DatasetError, check_above_zero, printable
 from taggram.learning._arrow import BATCH_BYTES, Kind, Layout, PartWriter, Row, arrow, kind_of
-from taggram.learning._card import CARD, FORMAT, Done, LeftOut, SameSound, check_card, part_paths, read_card, save_card
 from taggram.learning._decoding import FEATURES, FLOAT16, PCM, Decoded, Decoding, read_decoded
-from taggram.learning._reading import read_column
+from taggram.learning._reading import CARD, FORMAT, part_paths, read_card, read_column
 from taggram.results import Failure
 
 if TYPE_CHECKING:
@@ -46,6 +47,38 @@ AHEAD = 4  # files a worker that may wait on the disk for the one that is next i
 LOCK = ".lock"
 ASIDE = ".taggram-"  # begins the names of what is not finished
 MADE_WITH = ("av", "numpy", "pyarrow", "soundfile", "soxr", "torch")  # packages on which samples and features depend
+MUST_EQUAL = (  # facts on the card, beside its settings, that must be equal to go on with a folder
+    *("name", "split", "vocabulary", "task", "tags", "split_sha256", "sample_rate", "frontend"),
+)
+IN_WORDS = {"split_sha256": "tracks, parts or tags", "tracks_sha256": "tracks, files or columns"}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A track that could not be prepared.
+
+    Attributes:
+        track_id: its name.
+        path: its file, from the folder of the data set on where it lies in there.
+        reason: what is wrong with it.
+    """
+
+    track_id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SameSound:
+    """Tracks whose samples are all equal.
+
+    Attributes:
+        track_ids: their names.
+        parts: the parts of the split that they are in.
+    """
+
+    track_ids: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +199,61 @@ class _Survey:
     n_tracks: int
     kinds: dict[str, Kind]
     sha256: str
+
+
+@dataclass
+class _Done:
+    """What is done, as it stands on the card.
+
+    Attributes:
+        complete: whether that is all.
+        n_seen: tracks that were prepared or left out.
+        n_rows: tracks that were prepared, by part.
+        n_samples: of them, by part.
+        n_noted: rows with something unusual.
+        n_clipped: rows that went beyond full scale.
+        loudest: the name of the one that went furthest, and how far.
+        left_out: tracks that could not be prepared.
+        same_sound: groups of rows with equal samples.
+        files: name, rows and bytes of each Arrow file, and where the lists of each of its batches lie.
+        made_with: versions of the libraries, more than one set where they changed on the way.
+    """
+
+    complete: bool = False
+    n_seen: int = 0
+    n_rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    n_samples: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    n_noted: int = 0
+    n_clipped: int = 0
+    loudest: tuple[str, float] | None = None
+    left_out: list[LeftOut] = field(default_factory=list)
+    same_sound: list[SameSound] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    made_with: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Self:
+        """Read what is done from a card."""
+        done = cls(**{one.name: card[one.name] for one in dataclasses.fields(cls)})
+        done.loudest = done.loudest and (done.loudest[0], done.loudest[1])
+        done.left_out = [LeftOut(**one) for one in card["left_out"]]
+        done.same_sound = [SameSound(tuple(one["track_ids"]), tuple(one["parts"])) for one in card["same_sound"]]
+        return done
+
+    def take(self, outcome: Outcome) -> None:
+        """Count one more track."""
+        self.n_seen += 1
+        if isinstance(outcome, LeftOut):
+            self.left_out.append(outcome)
+            return
+        track, decoded = outcome.row.track, outcome.decoded
+        self.n_rows[track.part] += 1
+        self.n_samples[track.part] += decoded.n_samples
+        self.n_noted += bool(decoded.notes)
+        if decoded.peak > 1:
+            self.n_clipped += 1
+            if self.loudest is None or decoded.peak > self.loudest[1]:
+                self.loudest = (track.track_id, round(decoded.peak, 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,7 +400,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-def _begin(folder: Path, facts: dict[str, Any]) -> Done:
+def _begin(folder: Path, facts: dict[str, Any]) -> _Done:
     """See how far an earlier run came, or begin the card. What was not finished is removed."""
     for left in folder.glob(f"{ASIDE}*"):
         if left.is_dir():
@@ -320,13 +408,32 @@ def _begin(folder: Path, facts: dict[str, Any]) -> Done:
         else:
             left.unlink()
     if not (folder / CARD).exists():
-        done = Done()
-        save_card(folder, facts, done)
+        done = _Done()
+        _save(folder, facts, done)
         return done
     card = read_card(folder)
-    check_card(folder, card, facts)
+    for there, wanted in ((card, {name: facts[name] for name in MUST_EQUAL}), (card["settings"], facts["settings"])):
+        for name, value in wanted.items():
+            if there.get(name) != value:
+                _refuse(folder, name, there.get(name), value)
     part_paths(folder, card)
-    return Done.from_card(card)
+    return _Done.from_card(card)
+
+
+def _refuse(folder: Path, name: str, there: object, wanted: object) -> NoReturn:
+    """Say that a folder was begun with another setting."""
+    is_short = all(isinstance(value, str | int | float | None) for value in (there, wanted)) and "sha256" not in name
+    what = f"{name}={there}, not {wanted}" if is_short else f"other {IN_WORDS.get(name, name)} than now"
+    raise DatasetError(f"{printable(str(folder))} was begun with {what}; name another folder.")
+
+
+def _save(folder: Path, facts: Mapping[str, Any], done: _Done) -> None:
+    """Write the card, a line a file."""
+    card = {**facts, **asdict(done)}
+    files = ",\n    ".join(map(json.dumps, card.pop("files")))
+    text = json.dumps(card, indent=2).removesuffix("\n}") + f',\n  "files": [\n    {files}\n  ]\n}}\n'
+    with written_aside(folder / CARD) as path:
+        path.write_text(text, encoding="ascii")
 
 
 @contextlib.contextmanager
@@ -373,7 +480,7 @@ def _outcomes(
     for number, (group, result) in enumerate(zip(again, workers.run(tasks))):
         place = str(aside / f"{number}")
         if isinstance(result, Failure):
-            if result.error == WorkerStartError.__name__:
+            if result.error == NOT_STARTED:
                 raise DatasetError(f"no worker process can be started: {result.message}.")
             result = [Decoded(error=result.message)] * len(group)
         for track, decoded in zip(group, result, strict=True):
@@ -427,7 +534,7 @@ def _write(
     aside: Path,
     layout: Layout,
     facts: Mapping[str, Any],
-    done: Done,
+    done: _Done,
     n_tracks: int,
     progress: Progress | None,
 ) -> None:
@@ -438,11 +545,8 @@ def _write(
     if progress:
         progress(done.n_seen, n_tracks, None)
     for outcome in outcomes:
-        done.n_seen += 1
-        if isinstance(outcome, LeftOut):
-            done.left_out.append(outcome)
-        else:
-            done.take(outcome.row.track, outcome.decoded)
+        done.take(outcome)
+        if isinstance(outcome, _Prepared):
             part = part or PartWriter(aside / "part.arrow", layout)
             part.add(outcome.row)
             if part.n_bytes >= file_bytes:
@@ -454,17 +558,17 @@ def _write(
         _take_up(part, folder, facts, done)
 
 
-def _take_up(part: PartWriter, folder: Path, facts: Mapping[str, Any], done: Done) -> None:
+def _take_up(part: PartWriter, folder: Path, facts: Mapping[str, Any], done: _Done) -> None:
     """Put an Arrow file in its place, and then onto the card."""
     part.close()
     path = folder / f"part-{len(done.files):05d}.arrow"
     part.path.replace(path)
     size = path.stat().st_size
     done.files.append({"file": path.name, "n_rows": part.n_rows, "n_bytes": size, "places": part.places})
-    save_card(folder, facts, done)
+    _save(folder, facts, done)
 
 
-def _note_versions(done: Done, facts: Mapping[str, Any]) -> None:
+def _note_versions(done: _Done, facts: Mapping[str, Any]) -> None:
     """Note what samples and features are made with from here on."""
     versions = {"taggram": taggram.__version__}
     for package in MADE_WITH:
@@ -475,7 +579,7 @@ def _note_versions(done: Done, facts: Mapping[str, Any]) -> None:
         done.made_with.append(versions)
 
 
-def _finish(folder: Path, facts: Mapping[str, Any], done: Done) -> None:
+def _finish(folder: Path, facts: Mapping[str, Any], done: _Done) -> None:
     """Write the card of a folder that is whole."""
     if not done.files:
         first = done.left_out[0]
@@ -484,7 +588,7 @@ def _finish(folder: Path, facts: Mapping[str, Any], done: Done) -> None:
         )
     done.same_sound = _same_sound([folder / file["file"] for file in done.files])
     done.complete = True
-    save_card(folder, facts, done)
+    _save(folder, facts, done)
 
 
 def _same_sound(paths: list[Path]) -> list[SameSound]:
@@ -500,7 +604,7 @@ def _same_sound(paths: list[Path]) -> list[SameSound]:
     return [SameSound(tuple(names[rows]), tuple(part for part in PARTS if part in parts[rows])) for rows in groups]
 
 
-def _report(folder: Path, survey: _Survey, done: Done, n_before: int) -> PrepareReport:
+def _report(folder: Path, survey: _Survey, done: _Done, n_before: int) -> PrepareReport:
     rate = read_card(folder)["sample_rate"]
     return PrepareReport(
         folder=folder,

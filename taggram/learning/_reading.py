@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -19,12 +20,13 @@ from taggram.audio import Samples
 from taggram.datasets._base import PARTS, Part, Task
 from taggram.errors import ConfigError, DatasetError, printable
 from taggram.learning._arrow import LISTS, arrow
-from taggram.learning._card import damaged, part_paths, read_card
 from taggram.learning._decoding import FLOAT16, PCM, to_float
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
 
+CARD = "card.json"
+FORMAT = 1  # of the folder; another one cannot be read
 VALUE_BYTES = 2  # of samples and features
 OFFSET = np.dtype("<i8")
 MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
@@ -276,9 +278,9 @@ class _Files:
             while parts[-1] and (n_read := sum(map(len, parts))) < n_bytes:
                 parts.append(self._read_at(file, min(n_bytes - n_read, MOST_BYTES), place + n_read))
         except OSError as error:
-            raise damaged(self.paths[number], error.strerror or str(error)) from error
+            raise _damaged(self.paths[number], error.strerror or str(error)) from error
         if not parts[-1]:
-            raise damaged(self.paths[number], "it ends early")
+            raise _damaged(self.paths[number], "it ends early")
         return b"".join(parts)
 
     def _opened(self, number: int) -> int:
@@ -298,6 +300,59 @@ class _Files:
 
         def _read_at(self, file: int, n_bytes: int, place: int) -> bytes:
             return os.pread(file, n_bytes, place)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the card of a prepared folder, also where that is not finished.
+
+    Args:
+        folder: that `prepare` wrote.
+
+    Returns:
+        The facts.
+
+    Raises:
+        DatasetError: there is none, or it is not of prepared data.
+    """
+    path = folder / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        form = card["settings"]["format"]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(f"{printable(str(path))}: {reason}; `taggram data prepare` makes such a folder.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{printable(str(path))} is no card of prepared data.") from error
+    if form != FORMAT:
+        raise DatasetError(
+            f"{printable(str(folder))} is in format {form}; this version reads format {FORMAT}. Prepare it again."
+        )
+    return card
+
+
+def part_paths(folder: Path, card: Mapping[str, Any]) -> list[Path]:
+    """Give the Arrow files of a prepared folder.
+
+    Args:
+        folder: that `prepare` wrote.
+        card: of it.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        DatasetError: one of them is missing or not of the size that the card says.
+    """
+    paths = []
+    for file in card["files"]:
+        path = folder / file["file"]
+        try:
+            if path.stat().st_size != file["n_bytes"]:
+                raise _damaged(path, f"{path.stat().st_size} bytes are there, {file['n_bytes']} were written")
+        except OSError as error:
+            raise _damaged(path, error.strerror or str(error)) from error
+        paths.append(path)
+    return paths
 
 
 def read_column(paths: Sequence[Path], name: str) -> NDArray[Any]:
@@ -323,7 +378,7 @@ def _schema(path: Path) -> Any:
     try:
         return arrow().ipc.open_file(str(path)).schema
     except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
+        raise _damaged(path, str(error)) from error
 
 
 def _small_columns(path: Path, *names: str) -> Iterator[Any]:
@@ -337,7 +392,7 @@ def _small_columns(path: Path, *names: str) -> Iterator[Any]:
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
     except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
+        raise _damaged(path, str(error)) from error
 
 
 def _read_index(path: Path, tags: Sequence[str], places: Sequence[Mapping[str, Sequence[int]]]) -> _Index:
@@ -373,7 +428,7 @@ def _ids_of(words: Any, known: Sequence[str], path: Path) -> NDArray[np.int32]:
     pa = arrow()
     ids = pa.compute.index_in(words, value_set=pa.array(known, pa.string()))
     if ids.null_count:
-        raise damaged(path, "it names what the card does not")
+        raise _damaged(path, "it names what the card does not")
     places: NDArray[np.int32] = ids.to_numpy()
     return places
 
@@ -382,6 +437,10 @@ def _joined(lists: Sequence[_Lists]) -> _Lists:
     """Put the lists of several batches or files behind each other."""
     first = np.concatenate([one.first for one in lists])
     return _Lists(first, np.concatenate([one.count for one in lists]), lists[0].width)
+
+
+def _damaged(path: Path, reason: str) -> DatasetError:
+    return DatasetError(f"{printable(str(path))}: {reason}; prepare the data again, into another folder.")
 
 
 def _close_all(files: dict[int, int]) -> None:

@@ -15,8 +15,7 @@ and DuckDB reads the former, where there are no features, whose type it does not
 
 from __future__ import annotations
 
-from taggram.learning._card import LeftOut, SameSound
-from taggram.learning._preparing import PrepareReport, Progress, prepare
+from taggram.learning._preparing import LeftOut, PrepareReport, Progress, SameSound, prepare
 from taggram.learning._reading import PreparedData
 
 __all__ = ["LeftOut", "PrepareReport", "PreparedData", "Progress", "SameSound", "prepare"]
