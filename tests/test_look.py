@@ -318,6 +318,11 @@ def test_layers_that_keep_time_are_named_with_their_units() -> None:
     assert time_layers(small("dieleman")) == {"pool1": 32, "pool2": 32}
 
 
+def test_module_that_does_nothing_is_told() -> None:
+    with pytest.raises(ConfigError, match="gives what the network is given"):
+        ascend(small(), "trunk.conv1.pad")
+
+
 def test_unknown_layer_is_told() -> None:
     with pytest.raises(UnknownNameError, match=r"no layer named 'covn2'\. Did you mean conv2"):
         ascend(small(), "covn2")

@@ -16,7 +16,7 @@ from taggram.errors import AudioError, ConfigError, printable
 from taggram.look import ascend, excitations, first_filters, layers_to_show
 from taggram.look._draw_ascents import draw_ascents
 from taggram.look._excitation import squeeze_blocks
-from taggram.look._network import bands_of, first_convolutions
+from taggram.look._network import first_convolutions, sees_waveform
 from taggram.models import NETWORKS, create_model
 from taggram.models._registry import is_model_file
 from taggram.models._saved import load_model
@@ -180,7 +180,7 @@ def _stem(name: str, words: Sequence[str]) -> str:
 
 def _draw_layers(model: TaggingModel, label: str, layers: Sequence[str], wishes: Wishes) -> Figure:
     """Climb for the units of each layer, and draw them."""
-    units = wishes.units or (WAVEFORM_UNITS if bands_of(model) is None else SPECTROGRAM_UNITS)
+    units = wishes.units or (WAVEFORM_UNITS if sees_waveform(model) else SPECTROGRAM_UNITS)
     ascents = []
     with FileProgress(PERCENT) as progress:
         bar = _Bar(progress)

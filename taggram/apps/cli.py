@@ -412,7 +412,7 @@ def look(
         Option("--units", min=1, metavar="N", help="At most so many units of a layer, and filters of a convolution."),
     ] = None,
     seed: Annotated[
-        int, Option("--seed", min=0, metavar="N", help="Of the noise that gradient ascent starts from.")
+        int, Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Of the noise that gradient ascent starts from.")
     ] = 0,
     out: Annotated[
         Path | None,

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from taggram._checks import check, check_count, is_count
 from taggram.errors import ConfigError
-from taggram.frontends import RawConfig
 from taggram.look._network import (
     Bands,
     LayerTap,
@@ -23,6 +22,7 @@ from taggram.look._network import (
     evaluating,
     evenly_spaced,
     name_of,
+    sees_waveform,
     time_layers,
 )
 
@@ -153,8 +153,7 @@ def layers_to_show(model: TaggingModel) -> list[str]:
         if not repeats:
             shown.append(name)
         before, n_before = name, n_units
-    is_waveform = isinstance(model.frontend.config, RawConfig)
-    return shown[: SHOWN_WAVEFORM_LAYERS if is_waveform else SHOWN_SPECTROGRAM_LAYERS]
+    return shown[: SHOWN_WAVEFORM_LAYERS if sees_waveform(model) else SHOWN_SPECTROGRAM_LAYERS]
 
 
 def ascend(
@@ -206,7 +205,7 @@ def ascend(
         chosen = _chosen(units, tap.n_units)
         start = _fitting_start(model, tap, seed, n_frames)
         if step is None:
-            step = STEP if bands_of(model) is None else float(start.std())
+            step = STEP if sees_waveform(model) else float(start.std())
         n_together = 1 if batch_statistics else max(1, min(CHUNK_UNITS, CHUNK_VALUES // start.numel()))
         chunks = np.array_split(chosen, -(-len(chosen) // n_together))
         climbed = []
@@ -267,7 +266,7 @@ def _fitting_start(model: TaggingModel, tap: LayerTap, seed: int, n_frames: int 
         check(_count_moments(tap, start) > 0, "n_frames", n_frames, f"more, for a moment of {tap.layer}")
         return start
     own = model.frontend.n_frames
-    length = WAVEFORM_SAMPLES if bands_of(model) is None else min(PATCH_FRAMES, own)
+    length = WAVEFORM_SAMPLES if sees_waveform(model) else min(PATCH_FRAMES, own)
     start = _noise(model, seed, length)
     while length < own and _count_moments(tap, start) < LEAST_MOMENTS:
         length = min(3 * length, own)
@@ -287,7 +286,7 @@ def _noise(model: TaggingModel, seed: int, n_frames: int) -> Tensor:
     """Make uniform noise, as the front-end gives it."""
     generator = torch.Generator().manual_seed(seed)
     n_samples = model.frontend.n_samples_for(n_frames)
-    largest = NOISE if bands_of(model) is None else LOUD_NOISE
+    largest = NOISE if sees_waveform(model) else LOUD_NOISE
     waveform = largest * (2 * torch.rand(1, n_samples, generator=generator) - 1)
     with torch.no_grad():
         patches: Tensor = model.frontend(waveform.to(device_of(model)))

@@ -112,11 +112,7 @@ def draw_filters(filters: Filters, *, max_filters: int | None = None) -> Figure:
 def _subtitle(filters: Filters) -> str:
     kinds = {group.kind for group in filters.groups}
     n_filters = counted(sum(len(group.kernels) for group in filters.groups), "filter")
-    faint = (
-        "; those without a weight of any size, the faint ones, are left out"
-        if any(group.faint.any() for group in filters.groups)
-        else ""
-    )
+    faint = "; faint ones are left out" if any(group.faint.any() for group in filters.groups) else ""
     if kinds == {"waveform"}:
         return f"{n_filters} on the waveform, by centre frequency{faint}"
     if kinds == {"temporal"} or filters.bands is None:

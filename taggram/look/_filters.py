@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taggram.errors import ConfigError
-from taggram.frontends import RawConfig
-from taggram.look._network import Bands, bands_of, evaluating, first_convolutions, input_roles, name_of
+from taggram.look._network import Bands, bands_of, evaluating, first_convolutions, input_roles, name_of, sees_waveform
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +111,7 @@ def first_filters(model: TaggingModel) -> Filters:
         steps = {role.kind: (axis, role.step) for axis, role in roles[name].items()}
         time, step = steps.get("time", (module.weight.ndim - 1, 1.0))
         kernels = _turned(module.weight.detach(), time, steps["bands"][0] if "bands" in steps else None)
-        kind = _kind(kernels, is_waveform=isinstance(frontend.config, RawConfig))
+        kind = _kind(kernels, is_waveform=sees_waveform(model))
         step_s = step * frontend.hop_length / frontend.sample_rate
         groups.append(
             FilterGroup(name=name, kind=kind, kernels=kernels, step_s=step_s, centres=_centres(kernels, kind, step_s))

@@ -79,11 +79,16 @@ def device_of(model: TaggingModel) -> torch.device:
     return next((tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
 
 
+def sees_waveform(model: TaggingModel) -> bool:
+    """Tell whether a network sees waveforms and not spectrograms."""
+    return isinstance(model.frontend.config, RawConfig)
+
+
 def bands_of(model: TaggingModel) -> Bands | None:
     """Describe the vertical axis of the spectrograms that a network sees; None where it sees waveforms."""
     config = model.frontend.config
     n_bands = model.frontend.n_bands
-    if isinstance(config, RawConfig):
+    if sees_waveform(model):
         return None
     if isinstance(config, MFCCConfig):
         return Bands(n_bands=n_bands, name="coefficient", centres_hz=None)
@@ -182,7 +187,7 @@ class LayerTap:
 
     Raises:
         UnknownNameError: the network has no such layer or module.
-        ConfigError: the layer keeps no time.
+        ConfigError: the layer keeps no time, or nothing is computed for it.
     """
 
     def __init__(self, model: TaggingModel, layer: str) -> None:
@@ -192,7 +197,10 @@ class LayerTap:
         with torch.enable_grad(), _Recorder() as recorder:
             wanted = self._find(layer, patches)
         named = layer in model.layers()
-        self._place, out = recorder.place_of(wanted)
+        found = recorder.place_of(wanted)
+        if found is None:
+            raise ConfigError(f"{layer!r} of {name_of(model)} gives what the network is given.")
+        self._place, out = found
         self._units = _same_axis(out, wanted, -1 if named else 1)
         if named:
             self._time = _same_axis(out, wanted, 1, other_than=self._units)
@@ -241,7 +249,7 @@ class LayerTap:
             finally:
                 hook.remove()
             wanted = given[0] if given else None
-        if not isinstance(wanted, Tensor) or wanted.ndim < 3:
+        if not isinstance(wanted, Tensor) or wanted.ndim < 3 or len(wanted) != len(patches):
             keep = ", ".join(time_layers(model)) or "none, though modules such as a convolution may"
             raise ConfigError(f"{layer!r} of {name_of(model)} keeps no time. Of its layers these do: {keep}.")
         return wanted
@@ -284,24 +292,22 @@ class _Recorder(TorchFunctionMode):
         self._given.append((out, out._version if isinstance(out, Tensor) else 0))
         return out
 
-    def place_of(self, wanted: Tensor) -> tuple[int, Tensor]:
+    def place_of(self, wanted: Tensor) -> tuple[int, Tensor] | None:
         """Find the first operation that gives a tensor, maybe with its axes in another order.
 
         Args:
             wanted: what some operation gave, or a view of that.
 
         Returns:
-            The number of the operation and what it gives.
+            The number of the operation and what it gives, or None where it was there before all operations.
         """
-        storage = wanted.untyped_storage().data_ptr()
-        return next(
-            (place, out)
-            for place, (out, version) in enumerate(self._given)
-            if isinstance(out, Tensor)
-            and (out.untyped_storage().data_ptr(), out.numel(), version) == (storage, wanted.numel(), wanted._version)
-            and out.ndim > 2
-            and out.shape[0] == wanted.shape[0]
-        )
+        key = (wanted.untyped_storage().data_ptr(), wanted.numel(), wanted._version)
+        for place, (out, version) in enumerate(self._given):
+            if not isinstance(out, Tensor) or out.ndim < 3 or out.shape[0] != wanted.shape[0]:
+                continue
+            if (out.untyped_storage().data_ptr(), out.numel(), version) == key:
+                return place, out
+        return None
 
 
 class _Until(TorchFunctionMode):
