@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all: written aside, then renamed."""
+"""Files that are whole or not there at all, written aside, then renamed; and where the cache is."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ def written_aside(path: Path) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def cache_home() -> Path:
+    """Say where all is kept that can be had again: `TAGGRAM_HOME`, or the system's place for caches."""
+    import platformdirs
+
+    home = os.environ.get("TAGGRAM_HOME")
+    return Path(home) if home else Path(platformdirs.user_cache_dir("taggram"))

@@ -555,10 +555,22 @@ def looks_like_audio(path: Path) -> bool:
             head = file.read(16)
     except OSError:
         return False
+    return begins_like_sound(head)
+
+
+def begins_like_sound(head: bytes) -> bool:
+    """Tell whether bytes are those that files of sound begin with.
+
+    Args:
+        head: the first 16 bytes of a file.
+
+    Returns:
+        Whether a format is known by them. An MP3 file may begin with others, and still be one.
+    """
     return (
         head[:4] in (b"fLaC", b"OggS", b"caff", b"wvpk", b".snd", b"\x1aE\xdf\xa3")
         or head[:3] == b"ID3"
-        or (head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE")
+        or (head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE")
         or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"))
         or head[4:8] == b"ftyp"
         or head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fsdecode
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from taggram._workers import Task, Workers
 from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
 from taggram.errors import ConfigError, check_above_zero
-from taggram.models._registry import is_model_file
+from taggram.models._registry import is_model_file, title_of
 from taggram.results import Embedding, Failure, Taggram
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ class Tagger:
     Can be used in a `with` statement, which ends the worker processes that `tag_many` and `embed_many` started.
 
     Args:
-        model: "network.weights", the file that `model.save` wrote, or a `TaggingModel` with tags.
+        model: "network.weights", the file that `model.save` wrote, the folder of a training run, or a `TaggingModel`
+            with tags.
         device: "auto" (a CUDA device if there is one), or any device that torch knows, such as "cpu".
         hop_s: step between patches in seconds; None is the length of a patch.
         hop_frames: the same in frames of the front-end.
@@ -103,7 +103,7 @@ class Tagger:
         else:
             self.model = model
         self.name = (
-            Path(model).stem if isinstance(model, str) and from_file else self.model.name or type(self.model).__name__
+            title_of(model) if isinstance(model, str) and from_file else self.model.name or type(self.model).__name__
         )
         self.tags = self._find_tags()
         self.device = find_device(device)

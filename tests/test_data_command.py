@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from _dataset_layouts import LAYOUTS, put
+from _sounds import encoded, noise, patched
 
 from taggram.apps._data import get_dataset, print_dataset
 from taggram.datasets import list_datasets
@@ -103,8 +104,59 @@ def test_what_was_done_by_hand_is_seen(run_taggram, root):
     assert "jamendo: all files are there" in done.stderr
 
 
-def test_own_sound_is_nothing_to_get(run_taggram, root):
-    assert run_taggram("data", "get", "synth", "--root", root).returncode == 0
+@pytest.fixture(scope="module")
+def made_up(run_taggram, tmp_path_factory):
+    """A set that the command makes up, in a folder that was not there."""
+    folder = tmp_path_factory.mktemp("synth") / "new"
+    done = run_taggram("data", "get", "synth", "n_tracks=5", "length_s=1", "seed=3", "--root", folder)
+    return folder, done
+
+
+def test_made_up_set_is_written_and_checked(made_up):
+    folder, done = made_up
+    assert done.returncode == 0
+    assert done.stdout.startswith("synth, split artist, tags synth: ")
+    assert done.stderr == "synth: all files are there\n"
+    assert len(list(folder.rglob("*.flac"))) == 5
+
+
+def test_made_up_set_that_is_there_is_not_made_again(run_taggram, made_up):
+    folder, _ = made_up
+    times = [path.stat().st_mtime_ns for path in sorted(folder.rglob("*.flac"))]
+    assert run_taggram("data", "get", "synth", "--root", folder).returncode == 0
+    assert [path.stat().st_mtime_ns for path in sorted(folder.rglob("*.flac"))] == times
+
+
+def test_made_up_set_goes_on_where_it_was_cut_short(run_taggram, made_up, tmp_path):
+    folder, _ = made_up
+    begun = shutil.copytree(folder, tmp_path / "begun")
+    lost = sorted(begun.rglob("*.flac"))[2]
+    lost.unlink()
+    (begun / "clips.csv").unlink()
+    assert run_taggram("data", "get", "synth", "--root", begun).returncode == 0
+    assert lost.read_bytes() == (folder / lost.relative_to(begun)).read_bytes()
+
+
+def test_made_up_set_of_other_settings_is_refused(run_taggram, made_up):
+    done = run_taggram("data", "get", "synth", "n_tracks=6", "--root", made_up[0])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "holds a set with n_tracks=5, length_s=1.0, seed=3, not n_tracks=6; name another folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["synth", "n_track=6"], "has no option 'n_track'. Did you mean n_tracks?", id="name"),
+        pytest.param(["synth", "n_tracks=many"], "n_tracks is 'many'; wanted a whole number", id="value"),
+        pytest.param(["synth", "--file", "a"], "synth has no files to download; leave --file out", id="file"),
+        pytest.param(["esc50", "n_tracks=6"], "esc50 has no option 'n_tracks'", id="another data set"),
+        pytest.param(["esc50", "split=fold-6"], "no split named 'fold-6'", id="split, before anything is fetched"),
+    ],
+)
+def test_option_of_get_that_makes_no_sense_is_refused(run_taggram, root, arguments, told):
+    done = run_taggram("data", "get", *arguments, "--root", root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
     assert not root.exists()
 
 
@@ -211,3 +263,44 @@ def test_folder_that_holds_nothing_is_told(run_taggram, root):
 def test_checksums_are_compared_when_asked_for(run_taggram, urbansound):
     done = run_taggram("data", "check", "urbansound8k", "--root", urbansound, "--hashes")
     assert "note: the data set gives no checksums of its files" in done.stdout
+
+
+# -- check --decode ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """A good file, one that is damaged in its middle, one cut short after its header, and cuts out of the good one."""
+    folder = tmp_path_factory.mktemp("faulty")
+    flac = encoded(noise(2.0), kind="FLAC")
+    put(folder / "good.flac", flac)
+    put(folder / "damaged.flac", patched(flac, len(flac) // 2, bytes(1000)))
+    put(folder / "cut.wav", encoded(noise(1.0))[:30])
+    put(folder / "half.wav", encoded(noise(1.0))[:20_000])
+    rows = ["path,split,tags,start_s", "good.flac,train,a,0.5", "good.flac,train,a,3", "damaged.flac,train,a,"]
+    put(folder / "clips.csv", "\n".join([*rows, "cut.wav,test,a,", "half.wav,test,a,", ""]).encode())
+    return folder
+
+
+def test_check_by_first_bytes_takes_what_begins_like_sound(run_taggram, faulty):
+    assert run_taggram("data", "check", "csv", "min_count=1", "--root", faulty).returncode == 0
+
+
+def test_check_that_decodes_finds_what_breaks_off_or_ends_too_early(run_taggram, faulty):
+    done = run_taggram("data", "check", "csv", "min_count=1", "--root", faulty, "--decode", "--workers", "1")
+    assert done.returncode == 1
+    broken = dict(re.findall(r"^broken: .*/(.+?): (.+)$", done.stdout, re.MULTILINE))
+    assert broken.keys() == {"good.flac", "cut.wav"}
+    assert broken["good.flac"] == "it ends at 2.00 s, before a track that starts at 3 s"
+    assert done.stderr == "csv: 2 broken\n"
+
+
+def test_check_that_decodes_notes_damage_that_can_be_read_across(run_taggram, faulty):
+    done = run_taggram("data", "check", "csv", "min_count=1", "--root", faulty, "--decode")
+    notes = dict(re.findall(r"^note: .*/(.+?): (.+)$", done.stdout, re.MULTILINE))
+    assert notes["damaged.flac"] == "damaged inside, parts may be missing"
+    assert notes.keys() == {"damaged.flac", "half.wav"}
+
+
+def test_check_that_decodes_is_content_with_good_sound(run_taggram, made_up):
+    assert run_taggram("data", "check", "synth", "--root", made_up[0], "--decode").returncode == 0

@@ -260,7 +260,16 @@ def test_counts_as_published_are_not_told(roots):
 def test_file_that_is_no_sound_is_told(made, content):
     root = made("gtzan")
     put(root / "genres/jazz/jazz.00054.wav", content)
-    assert any("jazz.00054.wav" in note for note in check(open_dataset("gtzan", root)).notes)
+    report = check(open_dataset("gtzan", root))
+    assert ([file.path.name for file in report.broken], report.is_fine) == (["jazz.00054.wav"], False)
+
+
+def test_sound_of_another_format_than_its_name_says_is_noted(made):
+    root = made("gtzan")
+    put(root / "genres/jazz/jazz.00054.wav", b"fLaC" + bytes(20))
+    report = check(open_dataset("gtzan", root))
+    assert report.broken == ()
+    assert "sound of another format than the name says: 1, jazz.00054.wav" in report.notes
 
 
 def test_file_that_is_left_out_on_purpose_is_neither_extra_nor_empty(roots):

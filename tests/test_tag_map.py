@@ -14,7 +14,7 @@ import pytest
 
 import taggram
 from taggram.errors import ConfigError, DatasetError, MissingExtraError
-from taggram.learning._map_page import lay_out, nearest
+from taggram.learning._map_page import LETTER, lay_out, nearest
 from taggram.learning.tag_map import (
     TagVectors,
     cooccurrence_vectors,
@@ -312,12 +312,12 @@ def rows_of(path):
 
 def test_vectors_of_the_projector_are_numbers_without_a_head(saved):
     found, folder = saved
-    rows = rows_of(folder / "projector" / "vectors.tsv")
+    rows = rows_of(folder / "tag_map-projector" / "vectors.tsv")
     np.testing.assert_allclose([[float(value) for value in row] for row in rows], found.vectors.vectors, rtol=1e-6)
 
 
 def test_several_columns_of_the_projector_have_a_head(saved):
-    rows = rows_of(saved[1] / "projector" / "metadata.tsv")
+    rows = rows_of(saved[1] / "tag_map-projector" / "metadata.tsv")
     assert rows[0] == ["label", "clips"]
     assert rows[1:3] == [["a,b", "0"], ["c d", "1"]]
     assert len(rows) == 9
@@ -373,3 +373,23 @@ def test_labels_of_one_place_go_to_both_sides():
 def test_points_stay_on_the_square():
     layout = lay_out(np.array([[-5.0, 0.0], [7.0, 3.0], [0.0, 1.0]]), ("a", "b", "c"), 100.0, 5.0)
     assert np.all((layout.at >= 0) & (layout.at <= 100))
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """Labels of 30 points that lie within the height of one, and a point far off."""
+    places = np.vstack([np.random.default_rng(0).random((30, 2)), [[100.0, 100.0]]])
+    return lay_out(places, ["label"] * 31, 1000.0, 10.0)
+
+
+def test_labels_of_a_crowd_do_not_cover_each_other(crowded):
+    width = 10 * 5 * LETTER
+    left = crowded.at[:, 0] + crowded.offsets[:, 0] - width * np.array(crowded.is_left)
+    lower = crowded.at[:, 1] + crowded.offsets[:, 1]
+    across, down = (np.abs(values[:, None] - values) for values in (left, lower))
+    covered = np.maximum(0, width - across) * np.maximum(0, 10 - down)
+    assert np.triu(covered, 1).max() < 0.2 * width * 10
+
+
+def test_lines_lead_to_labels_that_are_far_from_their_points(crowded):
+    assert (any(crowded.is_far), crowded.is_far[-1]) == (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -12,9 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.table import Table
 
-from taggram.datasets import CheckReport, DatasetCard, TagDataset, check, find_dataset, list_datasets, open_dataset
+from taggram.datasets import (
+    CheckReport,
+    DatasetCard,
+    TagDataset,
+    check,
+    check_options,
+    find_dataset,
+    list_datasets,
+    open_dataset,
+)
 from taggram.datasets._base import PARTS
-from taggram.errors import DatasetError, printable
+from taggram.errors import ConfigError, DatasetError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -39,7 +49,7 @@ def print_datasets() -> None:
         card = find_dataset(name).card
         n_tracks = "" if card.n_tracks is None else f"{card.n_tracks:,}"
         table.add_row(name, card.title, n_tracks, _tag_count(card), card.task, card.licence, _how_it_comes(card))
-    console = _console()
+    console = table_console()
     console.print(table)
     console.print("`taggram data show NAME` shows one of them: splits, tags, faults.", style="dim")
 
@@ -63,7 +73,7 @@ def print_dataset(name: str) -> None:
         ("faults", card.faults),
         ("how it comes", _how_it_comes(card)),
     ]
-    console = _console()
+    console = table_console()
     console.print(f"{name}: {card.title}", style="bold")
     console.print(_rows([fact for fact in facts if fact[1]]))
     if card.vocabularies:
@@ -86,35 +96,40 @@ def print_dataset(name: str) -> None:
         console.print(card.by_hand, highlight=False, markup=False)
 
 
-def get_dataset(name: str, root: Path, files: Iterable[str] | None) -> bool:
-    """Download a data set, or say what to do by hand, and check what is there.
+def get_dataset(name: str, root: Path, files: Iterable[str] | None, options: Mapping[str, Any] | None = None) -> bool:
+    """Download a data set, make it up, or say what to do by hand, and check what is there.
 
     Args:
         name: one of `list_datasets()`.
         root: its folder.
         files: those that are wanted; None is all, and only then is anything checked.
+        options: of the data set, such as how much is to be made up, or the split that is checked.
 
     Returns:
         Whether all is there.
 
     Raises:
-        UnknownNameError: there is no such data set or file.
-        DatasetError: a file cannot be fetched, or is not the one that it should be.
+        UnknownNameError: there is no such data set, file, split or vocabulary.
+        ConfigError: the data set has no such option, or its value makes no sense; or it has no files to choose.
+        DatasetError: a file cannot be fetched, or is not the one that it should be; or the folder cannot be written to.
     """
     from taggram.datasets._download import get
 
-    card = find_dataset(name).card
-    if not card.remotes and not card.by_hand:
-        print(f"{name} is nothing to get: {card.title}.")
-        return True
-    if card.remotes:
-        with _ByteProgress() as progress:
+    options = options or {}
+    reader = find_dataset(name)
+    card = reader.card
+    check_options(name, options)
+    if files is not None and not card.remotes:
+        raise ConfigError(f"{name} has no files to download; leave --file out.")
+    with _ByteProgress() as progress:
+        if card.remotes:
             get(card, root, files=files, told=progress.told)
+        reader.make(root, lambda n_done, n_all: progress.count("making", n_done, n_all), **options)
     if files is not None:
         return True
     report: CheckReport | None = None
     try:
-        dataset = open_dataset(name, root)
+        dataset = open_dataset(name, root, **options)
         report = check(dataset)
     except DatasetError as error:
         _say(str(error))
@@ -130,7 +145,15 @@ def get_dataset(name: str, root: Path, files: Iterable[str] | None) -> bool:
     return False
 
 
-def check_dataset(name: str, root: Path, options: Mapping[str, Any], *, hashes: bool) -> bool:
+def check_dataset(
+    name: str,
+    root: Path,
+    options: Mapping[str, Any],
+    *,
+    hashes: bool,
+    decode: bool = False,
+    n_workers: int | None = None,
+) -> bool:
     """Check a data set on disk and print what is found.
 
     Args:
@@ -138,6 +161,8 @@ def check_dataset(name: str, root: Path, options: Mapping[str, Any], *, hashes: 
         root: its folder.
         options: `split`, `tags` and what the data set itself has.
         hashes: whether files are compared with their checksums.
+        decode: whether every file is decoded from its start to its end.
+        n_workers: processes that decode; None is one a core.
 
     Returns:
         Whether every track can be expected to be read.
@@ -149,8 +174,23 @@ def check_dataset(name: str, root: Path, options: Mapping[str, Any], *, hashes: 
     dataset = open_dataset(name, root, **options)
     with _ByteProgress() as progress:
         report = check(dataset, hashes=hashes, told=lambda n_done, n_all: progress.count("checking", n_done, n_all))
+        if decode:
+            report = _decoded(dataset, report, progress, n_workers)
     _print_report(dataset, report)
     return report.is_fine
+
+
+def _decoded(dataset: TagDataset, report: CheckReport, progress: _ByteProgress, n_workers: int | None) -> CheckReport:
+    """Add to a report what shows only when sound is decoded."""
+    from taggram.apps._decoding_all import decode_all
+
+    bad = {*report.missing, *report.empty, *(file.path for file in report.broken)}
+    broken, notes = decode_all(
+        (track for track in dataset.tracks() if track.path not in bad),
+        lambda n_done, n_all: progress.count("decoding", n_done, n_all),
+        n_workers,
+    )
+    return dataclasses.replace(report, broken=(*report.broken, *broken), notes=(*report.notes, *notes))
 
 
 def _print_report(dataset: TagDataset, report: CheckReport) -> None:
@@ -164,11 +204,12 @@ def _print_report(dataset: TagDataset, report: CheckReport) -> None:
     for what, paths in (("missing", report.missing), ("empty", report.empty), ("in no split", report.extra)):
         for path in paths:
             print(f"{what}: {printable(str(path))}")
+    for file in report.broken:
+        print(f"broken: {printable(str(file.path))}: {file.reason}")
     for note in report.notes:
         print(f"note: {note}")
-    told = ", ".join(
-        f"{len(paths):,} {what}" for what, paths in (("missing", report.missing), ("empty", report.empty)) if paths
-    )
+    wrong = {"missing": report.missing, "empty": report.empty, "broken": report.broken}
+    told = ", ".join(f"{len(files):,} {what}" for what, files in wrong.items() if files)
     _say(f"{dataset.card.name}: {told or 'all files are there'}")
 
 
@@ -177,7 +218,7 @@ def _how_it_comes(card: DatasetCard) -> str:
     n_bytes = sum(remote.size or 0 for remote in wanted)
     whole = all(remote.size for remote in wanted)
     download = f"download{f', {_size(n_bytes)}' if wanted and whole else ''}" if card.remotes else ""
-    return " and ".join(filter(None, [download, "by hand" if card.by_hand else ""])) or "nothing to get"
+    return " and ".join(filter(None, [download, "by hand" if card.by_hand else ""])) or "made up by `get`"
 
 
 def _tag_count(card: DatasetCard) -> str:
@@ -225,7 +266,8 @@ def _rows(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _console() -> Console:
+def table_console() -> Console:
+    """Make the console that tables are printed on; a pipe is wide."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,13 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     return files, failures
 
 
-def parse_options(words: Iterable[str]) -> dict[str, Any]:
+def parse_options(words: Iterable[str], *, as_text: Collection[str] = ()) -> dict[str, Any]:
     """Read options that are written as KEY=VALUE.
 
     Args:
         words: such as "kernel=3", "multi_level=true", "lengths=[18, 27]" or "block=se"; values are as in TOML, but text
             needs no quotes.
+        as_text: keys whose values are text whatever they look like, such as names of folders.
 
     Returns:
         The values by name; lists come as tuples.
@@ -53,11 +54,16 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a word has no "=".
     """
-    options = {}
+    options: dict[str, Any] = {}
     for word in words:
         name, sign, text = word.partition("=")
         if not sign or not name:
             raise ConfigError(f"{printable(word)!r} is no option; write KEY=VALUE.")
+        if name in options:
+            raise ConfigError(f"{printable(name)} is given twice, as {options[name]!r} and as {printable(text)!r}.")
+        if name in as_text:
+            options[name] = text
+            continue
         try:
             options[name] = _as_tuple(tomllib.loads(f"value = {text}")["value"])
         except tomllib.TOMLDecodeError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taggram._checks import check_count
 from taggram.apps._inputs import list_files, parse_options
+from taggram.apps._mapping import check_map, map_model, write_map
 from taggram.apps._progress import FileProgress
 from taggram.errors import AudioError, ConfigError, printable
 from taggram.look import ascend, excitations, first_filters, layers_to_show
@@ -47,6 +48,8 @@ class Wishes:
         units: at most so many of a layer, and filters of a convolution.
         seed: of the noise, and of the weights of a network that is not trained.
         max_duration_s: longest sound to take, in seconds.
+        tag_map: whether the tags are placed on a map.
+        vectors: file of word vectors to place them by, which asks for the map too; None is the output layer.
     """
 
     filters: bool
@@ -56,6 +59,8 @@ class Wishes:
     units: int | None
     seed: int
     max_duration_s: float
+    tag_map: bool = False
+    vectors: Path | None = None
 
 
 def draw_pictures(name: str, words: Sequence[str], wishes: Wishes, out: Path | None, device: str) -> int:
@@ -75,11 +80,16 @@ def draw_pictures(name: str, words: Sequence[str], wishes: Wishes, out: Path | N
         UnknownNameError: there is no such model or layer.
         ConfigError: a wish or an option makes no sense, or the network has nothing to show for it.
         AudioError: there is no sound that could be used.
+        MissingExtraError: a map is asked for and scikit-learn is not installed.
     """
     places = _Places(out)
+    with_map = wishes.tag_map or wishes.vectors is not None
+    if with_map:
+        check_map(wishes.vectors)
+        places.refuse_file("--tag-map")
     model, label = _load(name, words, wishes.seed)
     model.to(find_device(device))
-    named = wishes.filters or wishes.spectra or wishes.layers or wishes.excitation is not None
+    named = wishes.filters or wishes.spectra or wishes.layers or wishes.excitation is not None or with_map
     layers = list(wishes.layers)
     with_filters, with_spectra = wishes.filters, bool(wishes.spectra or layers)
     if not named:
@@ -94,12 +104,15 @@ def draw_pictures(name: str, words: Sequence[str], wishes: Wishes, out: Path | N
         squeeze_blocks(model)  # whether there are any is said before any work is done
     if name in NETWORKS:
         _say(f"{name} is not trained: its weights are drawn with seed {wishes.seed}.")
+    tag_map = map_model(model, label, wishes.vectors, wishes.seed) if with_map else None
     places.expect(with_filters + with_spectra + 2 * (wishes.excitation is not None), _stem(name, words))
     if with_filters:
         filters = replace(first_filters(model), model=label)
         places.save(filters.plot(max_filters=wishes.units), "filters")
     if with_spectra:
         places.save(_draw_layers(model, label, layers, wishes), "spectra")
+    if tag_map is not None:
+        write_map(tag_map, places.folder, f"{places.stem}_tag_map")
     if wishes.excitation is None:
         return 0
     return _draw_excitations(model, label, wishes.excitation, wishes.max_duration_s, places)
@@ -132,6 +145,18 @@ class _Places:
             known = ", ".join(f".{kind}" for kind in FORMATS)
             raise ConfigError(f"--out is {shown}; a picture's name ends in {known}, and a folder's has no dot.")
 
+    @property
+    def folder(self) -> Path:
+        """Where pictures go that are given no name."""
+        return self.out or Path()
+
+    def refuse_file(self, option: str) -> None:
+        """Raise where a file was named, for what is written as several."""
+        if self.is_file:
+            raise ConfigError(
+                f"{option} writes several files; --out wants a folder, and not {printable(str(self.out))}."
+            )
+
     def expect(self, n_pictures: int, stem: str) -> None:
         """Get ready for so many pictures."""
         self.n_pictures, self.stem = n_pictures, stem
@@ -144,7 +169,7 @@ class _Places:
     def save(self, figure: Figure, kind: str) -> None:
         """Write a picture and print its path: the file that was named, with the kind put in where there are several."""
         if not self.is_file or self.out is None:
-            path = (self.out or Path()) / f"{self.stem}_{kind}.png"
+            path = self.folder / f"{self.stem}_{kind}.png"
         elif self.n_pictures > 1:
             path = self.out.with_name(f"{self.out.stem}_{kind}{self.out.suffix}")
         else:

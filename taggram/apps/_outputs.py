@@ -1,4 +1,4 @@
-"""How results are written: as text, JSON lines or CSV, to standard output or to a file that is whole or not there."""
+"""How results are written: as text, JSON lines, CSV, npz or Parquet; a file is whole or not there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taggram._files import written_aside
-from taggram.errors import printable
+from taggram.apps._parquet import ParquetEmbeddings, ParquetTags, load_pyarrow
+from taggram.errors import ConfigError, printable
 from taggram.results import Embedding, Failure, Taggram, best_tags
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ class Format(StrEnum):
     text = "text"
     json = "json"
     csv = "csv"
+    parquet = "parquet"
 
 
 class TagWriter:
-    """Writes tags in one of the formats.
+    """Writes tags in one of the formats that are text. To be read: `n_files` so far.
 
     Args:
         stream: where to.
@@ -57,6 +59,7 @@ class TagWriter:
         }  # fmt: skip
         self._write = write[kind]
         self._kind = kind
+        self.n_files = 0
         self._table = csv.writer(stream, lineterminator="\n")
         if kind is Format.csv:
             self._table.writerow(["path", *(["time_s"] if over_time else []), "tag", "score"])
@@ -64,6 +67,7 @@ class TagWriter:
     def write(self, result: Taggram | Failure) -> None:
         """Write one result; a failure shows in JSON alone."""
         if isinstance(result, Taggram):
+            self.n_files += 1
             self._write(result)
         elif self._kind is Format.json:
             self._line({"path": result.path, "error": result.error, "message": result.message})
@@ -117,6 +121,82 @@ class TagWriter:
         if not _is_utf8(line):
             line = json.dumps(fields)
         self._stream.write(line + "\n")
+
+
+def check_format(kind: Format, path: Path | None) -> None:
+    """Refuse a format that cannot be written.
+
+    Args:
+        kind: the format.
+        path: a file, or None for standard output.
+
+    Raises:
+        ConfigError: Parquet is asked for without a file.
+        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+    """
+    if kind is not Format.parquet:
+        return
+    if path is None:
+        raise ConfigError("Parquet is no text to be printed; --out FILE says where it is written.")
+    load_pyarrow()
+
+
+@contextlib.contextmanager
+def open_tags(
+    path: Path | None, kind: Format, top: int | None, threshold: float, over_time: bool
+) -> Iterator[TagWriter | ParquetTags]:
+    """Open the place where tags go.
+
+    Args:
+        path: a file, written aside and renamed when all is well, or None for standard output.
+        kind: the format.
+        top: at most so many tags a sound, or None for all.
+        threshold: least score.
+        over_time: whether the scores of each patch are written too.
+
+    Yields:
+        What takes results in.
+
+    Raises:
+        ConfigError: Parquet is asked for without a file.
+        OSError: standard output is closed, or the file cannot be written.
+        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+    """
+    check_format(kind, path)
+    if path is not None and kind is Format.parquet:
+        with _open_whole(path, "wb") as stream, ParquetTags(stream, top, threshold, over_time) as table:
+            yield table
+    else:
+        with open_output(path) as stream:
+            yield TagWriter(stream, kind, top, threshold, over_time)
+
+
+@contextlib.contextmanager
+def open_embeddings(path: Path) -> Iterator[EmbeddingWriter | ParquetEmbeddings]:
+    """Open the file that embeddings go to.
+
+    Args:
+        path: the file, written aside and renamed when all is well: Parquet where it ends in .parquet, else npz.
+
+    Yields:
+        What takes embeddings in, of which there must be one.
+
+    Raises:
+        OSError: the file cannot be written.
+        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+    """
+    if is_parquet(path):
+        with _open_whole(path, "wb") as stream, ParquetEmbeddings(stream) as table:
+            yield table
+    else:
+        arrays = EmbeddingWriter()
+        yield arrays
+        arrays.save(path)
+
+
+def is_parquet(path: Path) -> bool:
+    """Say whether the name of a file asks for Parquet."""
+    return path.suffix.lower() == ".parquet"
 
 
 @contextlib.contextmanager

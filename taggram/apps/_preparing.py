@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from taggram.apps._progress import FileProgress
-from taggram.datasets import open_dataset
+from taggram.datasets import TagDataset, open_dataset
+from taggram.datasets._base import PARTS, Part, notes_on_parts
 from taggram.errors import printable, unknown_name
-from taggram.learning.prepared import LeftOut, PrepareReport, SameSound, prepare
+from taggram.learning.prepared import LeftOut, PreparedData, PrepareReport, SameSound, prepare
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
 
 SAMPLE_RATE = 16_000  # Hz, of most published networks
 N_NAMED = 8  # tracks that a line names at most
+LABEL_ROWS = 2**14  # tracks whose tags are counted at once
 
 
 def prepare_dataset(
@@ -58,7 +62,7 @@ def prepare_dataset(
     dataset = open_dataset(name, root, **options)
     for note in dataset.notes():
         _say(f"note: {note}")
-    with _Teller(dataset.root) as teller:
+    with PrepareTeller(dataset.root) as teller:
         report = prepare(
             dataset,
             out,
@@ -69,9 +73,9 @@ def prepare_dataset(
             keep_samples=keep_samples,
             progress=teller.told,
         )
-    for left_out in report.left_out[: len(report.left_out) - teller.n_left_out]:  # by an earlier run
-        teller.tell(left_out)
-    _say_what_is_odd(report)
+    teller.tell_the_rest(report)
+    say_what_is_odd(report)
+    _say_what_was_lost(report, dataset)
     n_rows = sum(report.n_rows.values())
     counts = ", ".join(f"{count:,} {part}" for part, count in report.n_rows.items())
     length = f"{report.duration_s / 3600:,.1f} h" if report.duration_s >= 3600 else f"{report.duration_s / 60:.1f} min"
@@ -80,7 +84,7 @@ def prepare_dataset(
     return not report.left_out
 
 
-class _Teller:
+class PrepareTeller:
     """Tells on standard error what is left out while it happens, and shows the bar.
 
     Args:
@@ -96,6 +100,10 @@ class _Teller:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.make_way()
+
+    def make_way(self) -> None:
+        """Take the bar off the screen."""
         if self._bar is not None:
             self._bar.make_way()
 
@@ -112,6 +120,11 @@ class _Teller:
             self.tell(left_out)
         self._bar.advance()
 
+    def tell_the_rest(self, report: PrepareReport) -> None:
+        """Say what an earlier run had left out."""
+        for left_out in report.left_out[: len(report.left_out) - self.n_left_out]:
+            self.tell(left_out)
+
     def tell(self, left_out: LeftOut) -> None:
         """Say what is wrong with a track."""
         _say(f"{printable(str(Path(self._root, left_out.path)))}: {left_out.reason}")
@@ -127,7 +140,7 @@ def _frontend_of(network: str) -> FrontendConfig:
     return create_model(name).frontend.config
 
 
-def _say_what_is_odd(report: PrepareReport) -> None:
+def say_what_is_odd(report: PrepareReport) -> None:
     """Say what is true of the tracks together, a line each."""
     if report.left_out:
         _say(f"{len(report.left_out):,} of {report.n_tracks:,} tracks were left out; card.json lists them")
@@ -143,6 +156,25 @@ def _say_what_is_odd(report: PrepareReport) -> None:
             f"note: {len(report.same_sound):,} sounds are there more than once, {len(across):,} of them in more than "
             f"one part, such as {named}"
         )
+
+
+def _say_what_was_lost(report: PrepareReport, dataset: TagDataset) -> None:
+    """Say which parts and tags have no track any more, because those that had it were left out."""
+    if not report.left_out:
+        return
+    data = PreparedData(report.folder)
+    n_tagged: dict[Part, dict[str, int]] = {}
+    n_clips: dict[Part, int] = {}
+    for part in PARTS:
+        rows = data.index(part)
+        n_clips[part] = len(rows)
+        blocks = (rows[first : first + LABEL_ROWS] for first in range(0, len(rows), LABEL_ROWS))
+        counts = sum((data.labels(block).sum(0) for block in blocks), np.zeros(len(data.tags)))
+        n_tagged[part] = {tag: int(count) for tag, count in zip(data.tags, counts)}
+    before = dataset.notes()
+    for note in notes_on_parts(data.tags, n_clips, n_tagged):
+        if note not in before:
+            _say(f"note: without what was left out, {note}")
 
 
 def _named(group: SameSound) -> str:

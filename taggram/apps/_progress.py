@@ -42,11 +42,15 @@ class FileProgress:
         with self._lock:
             self._show(f"{printable(Path(path).name)} {clock(done_s)}")
 
-    def advance(self) -> None:
-        """Count one more file as done."""
+    def advance(self, now: str = "") -> None:
+        """Count one more file, or whatever is counted, as done.
+
+        Args:
+            now: is shown beside the bar.
+        """
         with self._lock:
             self._n_done += 1
-            self._show("")
+            self._show(now)
 
     def make_way(self) -> None:
         """Take the bar off the screen, because something is printed; it comes back with what is told next."""

@@ -59,7 +59,9 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 
-data_app = typer.Typer(no_args_is_help=True, help="Data sets: list and show them, get them, check them, prepare them.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets: list and show them, get them, check them, prepare them, map their tags."
+)
 app.add_typer(data_app, name="data")
 
 Paths = Annotated[
@@ -82,6 +84,14 @@ WorkerCount = Annotated[
 ]
 Device = Annotated[str, Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
 Dataset = Annotated[str, Argument(metavar="NAME", help="One of those that `taggram data list` lists.")]
+Vectors = Annotated[
+    Path | None,
+    Option(
+        "--vectors",
+        metavar="FILE",
+        help="Place the tags of the map by these word vectors: word2vec, GloVe or fastText text.",
+    ),
+]
 Root = Annotated[Path, Option("--root", metavar="DIR", help="The folder of the data set.")]
 
 
@@ -150,26 +160,26 @@ def tag(
     """Print the best tags of each file.
 
     Text is one line a file: path, then tag=score, tab separated. JSON is one object a line. CSV has the columns path,
-    tag and score.
+    tag and score. Parquet has them too, and model; it wants --out. With --over-time there is a row, or line, a patch.
     """
     from taggram._workers import Task, Workers
-    from taggram.apps._outputs import TagWriter, open_output, picture_paths
+    from taggram.apps._outputs import check_format, open_tags, picture_paths
     from taggram.results import Failure, Taggram
 
     if not 0 <= threshold <= 1:  # not a number passes the check of a range
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
     if top is None and threshold == 0:
         top = DEFAULT_TOP
+    check_format(kind, out)
     settings = _settings(model, hop_s, max_duration_s, device)
     _check_writable(out)
     if picture is not None:
         _make_folder(picture)
-    with open_output(out) as stream, Workers(settings, workers) as pool:
+    with open_tags(out, kind, top, threshold, over_time) as writer, Workers(settings, workers) as pool:
         pool.start()
         files, failures = _list_files(paths)
         drawn: Iterator[str | None] = picture_paths(picture, files) if picture else iter([None] * len(files))
         tasks = [Task(file, picture=place) for file, place in zip(files, drawn)]
-        writer = TagWriter(stream, kind, top, threshold, over_time)
         n_failed = len(failures)
         for failure in failures:
             writer.write(failure)
@@ -177,6 +187,8 @@ def tag(
             if isinstance(result, Taggram | Failure):
                 writer.write(result)
             n_failed += not isinstance(result, Taggram) or bool(result.trouble)
+        if kind is Format.parquet and n_failed and not writer.n_files:
+            raise Exit(1)  # which leaves no file, for a table without a row says less than none
     pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
     if pictures:
         _say(f"picture: {printable(pictures[0])}" if len(pictures) == 1 else f"pictures: {printable(str(picture))}")
@@ -186,7 +198,7 @@ def tag(
 @app.command()
 def embed(
     paths: Paths,
-    out: Annotated[Path, Option("--out", metavar="FILE.npz", help="Where the embeddings are written.")],
+    out: Annotated[Path, Option("--out", metavar="FILE.npz|FILE.parquet", help="Where the embeddings are written.")],
     model: Model = "musicnn.mtt",
     layer: Annotated[
         str | None, Option("--layer", metavar="LAYER", help="A named layer (default: the last, which feeds the head).")
@@ -199,17 +211,19 @@ def embed(
 ) -> None:
     """Write embeddings, or any named layer, of each file.
 
-    The npz file has a row a patch: path, times_s (where the patch starts) and features. Layers that keep time have
-    several rows a patch.
+    The file has a row a patch: path, times_s (where the patch starts) and features. Layers that keep time have several
+    rows a patch. It is a Parquet table if its name ends in .parquet, and else npz.
     """
     from taggram._workers import Task, Workers
-    from taggram.apps._outputs import EmbeddingWriter
+    from taggram.apps._outputs import is_parquet, open_embeddings
+    from taggram.apps._parquet import load_pyarrow
     from taggram.results import Embedding
 
+    if is_parquet(out):
+        load_pyarrow()  # before any work is done
     settings = _settings(model, hop_s, max_duration_s, device)
     _check_writable(out)
-    writer = EmbeddingWriter()
-    with Workers(settings, workers) as pool:
+    with open_embeddings(out) as writer, Workers(settings, workers) as pool:
         pool.start()
         files, failures = _list_files(paths)
         n_failed = len(failures)
@@ -218,9 +232,8 @@ def embed(
                 writer.add(result.mean() if mean else result)
             else:
                 n_failed += 1
-    if not writer.n_files:
-        raise Exit(1)
-    writer.save(out)
+        if not writer.n_files:
+            raise Exit(1)
     _say(f"{writer.n_rows} rows of {writer.n_files} files are in {printable(str(out))}")
     raise Exit(1 if n_failed else 0)
 
@@ -302,17 +315,22 @@ def data_show(name: Dataset) -> None:
 def data_get(
     name: Dataset,
     root: Root,
+    options: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Options of the data set, such as n_tracks=500 of synth."),
+    ] = None,
     files: Annotated[
         list[str] | None, Option("--file", metavar="FILE", help="Only this file; may be given again (default: all).")
     ] = None,
 ) -> None:
-    """Download a data set, check and unpack it, or say step by step what to do by hand.
+    """Download a data set, check and unpack it, or say step by step what to do by hand; synth is made up here.
 
-    A download that was cut short goes on where it stopped. A file that is there is taken if it is the right one.
+    What was cut short goes on where it stopped. A file that is there is taken if it is the right one.
     """
     from taggram.apps._data import get_dataset
+    from taggram.apps._inputs import parse_options
 
-    raise Exit(0 if get_dataset(name, root, files) else 1)
+    raise Exit(0 if get_dataset(name, root, files, parse_options(options or [])) else 1)
 
 
 @data_app.command("check")
@@ -327,16 +345,20 @@ def data_check(
     hashes: Annotated[
         bool, Option("--hashes", help="Compare files with their checksums too, where the data set gives them.")
     ] = False,
+    decode: Annotated[
+        bool, Option("--decode", help="Decode every file to its end, which finds what is corrupt or cut short.")
+    ] = False,
+    workers: WorkerCount = None,
 ) -> None:
-    """Check that the files of a data set are there, and count them.
+    """Check that the files of a data set are there and begin like sound, and count them.
 
-    Files that are missing, empty or in no split are printed, a line each, then what is odd.
+    Files that are missing, empty, broken or in no split are printed, a line each, then what is odd.
     """
     from taggram.apps._data import check_dataset
     from taggram.apps._inputs import parse_options
 
     given = parse_options(options or []) | ({} if split is None else {"split": split})
-    raise Exit(0 if check_dataset(name, root, given, hashes=hashes) else 1)
+    raise Exit(0 if check_dataset(name, root, given, hashes=hashes, decode=decode, n_workers=workers) else 1)
 
 
 @data_app.command("prepare")
@@ -382,6 +404,97 @@ def data_prepare(
     raise Exit(0 if is_whole else 1)
 
 
+@data_app.command("map")
+def data_map(
+    name: Dataset,
+    root: Root,
+    out: Annotated[Path, Option("--out", metavar="DIR", help="The folder to write into.")],
+    options: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Options of the data set, such as tags=NAME."),
+    ] = None,
+    split: Annotated[str | None, Option("--split", metavar="NAME", help="The split (default: the first).")] = None,
+    vectors: Vectors = None,
+    seed: Annotated[int, Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Of t-SNE.")] = 0,
+) -> None:
+    """Place the tags of a data set on a map: near each other are those that occur together.
+
+    A picture, an interactive page, CSV files and a folder for the TensorFlow projector are written; no sound is read.
+    """
+    from taggram.apps._inputs import parse_options
+    from taggram.apps._mapping import map_dataset
+
+    given = parse_options(options or []) | ({} if split is None else {"split": split})
+    map_dataset(name, root, out, given, vectors=vectors, seed=seed)
+
+
+@app.command()
+def train(
+    name: Annotated[
+        str | None,
+        Argument(metavar="[NAME]", help="A recipe, a network, trained weights, or a run or file to train further."),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="[KEY=VALUE]...",
+            help="data=NAME data.root=DIR out=RUN, and whatever of the recipe is to be otherwise, such as "
+            "fit.max_epochs=3, fit.max_minutes=10, seed=1, resume=true.",
+        ),
+    ] = None,
+    show: Annotated[bool, Option("--show", help="Print all settings of the recipe, and train nothing.")] = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Train a network, score it, and write a run folder; without NAME, list the recipes of published trainings.
+
+    taggram train vgg data=csv data.root=my-sounds out=my-run
+
+    The folder has a file clips.csv with the columns path, split (train, valid or test) and tags (joined by |). The run
+    holds the best weights, which `tag --model my-run` takes, numbers, curves and a report. A run that was cut short
+    goes on with resume=true.
+    """
+    if name is None:
+        from taggram.apps._recipes import print_recipes
+
+        print_recipes()
+        return
+    from taggram.apps._training import run_training
+
+    raise Exit(0 if run_training(name, options or [], show=show, n_workers=workers) else 1)
+
+
+@app.command()
+def evaluate(
+    words: Annotated[
+        list[str],
+        Argument(
+            metavar="RUN|MODEL... [KEY=VALUE]...",
+            help="Runs, trained models or .safetensors files; then data=NAME data.root=DIR out=DIR, "
+            "evaluate.clip_score=..., device=...",
+        ),
+    ],
+    perturb: Annotated[
+        str | None,
+        Option(
+            "--perturb", metavar="KINDS", help="Change the sound and see how the scores hold: all, or noise,gain,..."
+        ),
+    ] = None,
+    mixed: Annotated[bool, Option("--mixed", help="Put numbers of different splits into one table.")] = False,
+    folds: Annotated[bool, Option("--folds", help="The runs are folds of one cross-validation: average them.")] = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Score models on a data set, and write numbers and a report.
+
+    taggram evaluate my-run data=csv data.root=other-sounds out=scores
+
+    Without data= the scores that the trainings left are reported, side by side where there are several runs.
+    """
+    from taggram.apps._evaluating import run_evaluation
+
+    is_whole = run_evaluation(words, perturb=perturb, mixed=mixed, folds=folds, n_workers=workers)
+    raise Exit(0 if is_whole else 1)
+
+
 @app.command()
 def look(
     model: Annotated[
@@ -403,6 +516,10 @@ def look(
             "a tag, or of sound that the network tags itself.",
         ),
     ] = None,
+    tag_map: Annotated[
+        bool, Option("--tag-map", help="A map of the tags, by the rows of the output layer: picture, page and tables.")
+    ] = False,
+    vectors: Vectors = None,
     layer: Annotated[
         list[str] | None,
         Option("--layer", metavar="LAYER", help="The layer of --spectra; may be given again (default: the first)."),
@@ -412,7 +529,14 @@ def look(
         Option("--units", min=1, metavar="N", help="At most so many units of a layer, and filters of a convolution."),
     ] = None,
     seed: Annotated[
-        int, Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Of the noise that gradient ascent starts from.")
+        int,
+        Option(
+            "--seed",
+            min=0,
+            max=2**32 - 1,
+            metavar="N",
+            help="Of the noise that gradient ascent starts from, and of the map.",
+        ),
     ] = 0,
     out: Annotated[
         Path | None,
@@ -423,7 +547,7 @@ def look(
 ) -> None:
     """Draw pictures of what a network learned, and print where they are.
 
-    With none of --filters, --spectra and --excitation: filters and spectra, of what the network has.
+    With none of --filters, --spectra, --excitation and --tag-map: filters and spectra, of what the network has.
     """
     from taggram.apps._looking import Wishes, draw_pictures
 
@@ -436,6 +560,8 @@ def look(
         units=units,
         seed=seed,
         max_duration_s=max_duration_s,
+        tag_map=tag_map,
+        vectors=vectors,
     )
     raise Exit(1 if draw_pictures(model, options or [], wishes, out, device) else 0)
 
@@ -468,14 +594,14 @@ def doctor() -> None:
 def _settings(model: str, hop_s: float | None, max_duration_s: float, device: str) -> dict[str, Any]:
     """Check what can be checked without torch, have the weights at hand, and give the settings of a `Tagger`."""
     from taggram.models import load_card
-    from taggram.models._registry import is_model_file
+    from taggram.models._registry import is_model_file, model_file
     from taggram.models._weights import ensure_weights
 
     check_above_zero(hop_s=hop_s, max_duration_s=max_duration_s)
     if not is_model_file(model):
         ensure_weights(load_card(model))
-    elif not Path(model).is_file():
-        raise ConfigError(f"there is no model file {printable(model)}.")
+    elif not model_file(model).is_file():
+        raise ConfigError(f"there is no model file {printable(str(model_file(model)))}.")
     return {"model": model, "hop_s": hop_s, "max_duration_s": max_duration_s, "device": device}
 
 

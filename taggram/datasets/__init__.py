@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from taggram.datasets._base import CheckReport, DatasetCard, Part, TagDataset, Track
+from taggram.datasets._base import Broken, CheckReport, DatasetCard, Part, TagDataset, Track, one_of
 from taggram.datasets._check import check
 from taggram.errors import ConfigError, did_you_mean, unknown_name
 
@@ -32,12 +33,14 @@ DATASETS = {  # data set: the class in the module of that name that reads it
 
 __all__ = [
     "DATASETS",
+    "Broken",
     "CheckReport",
     "DatasetCard",
     "Part",
     "TagDataset",
     "Track",
     "check",
+    "check_options",
     "find_dataset",
     "list_datasets",
     "open_dataset",
@@ -83,6 +86,21 @@ def open_dataset(name: str, root: str | PathLike[str], **options: Any) -> TagDat
         ConfigError: the data set has no such option, or its value makes no sense.
         DatasetError: the folder is not what the card says.
     """
+    check_options(name, options)
+    return find_dataset(name)(Path(root), **options)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a data set has not, before anything is done for it.
+
+    Args:
+        name: one of `list_datasets()`.
+        options: as for `open_dataset`.
+
+    Raises:
+        UnknownNameError: there is no such data set, split or vocabulary.
+        ConfigError: the data set has no such option; the message lists those that it has.
+    """
     reader = find_dataset(name)
     known = [option for option in inspect.signature(reader).parameters if option != "root"]
     for option in options:
@@ -90,4 +108,6 @@ def open_dataset(name: str, root: str | PathLike[str], **options: Any) -> TagDat
             raise ConfigError(
                 f"{name} has no option {option!r}.{did_you_mean(option, known)} Its options are {', '.join(known)}."
             )
-    return reader(Path(root), **options)
+    one_of("split", options.get("split"), reader.card.splits)
+    if reader.card.vocabularies:
+        one_of("vocabulary", options.get("tags"), reader.card.vocabularies)

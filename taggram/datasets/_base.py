@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -112,6 +112,19 @@ class Track:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A file that is no sound, or not the sound that it should be.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckReport:
     """What is wrong with a data set on disk.
 
@@ -119,6 +132,7 @@ class CheckReport:
         n_tracks: that the split names.
         missing: files that are named and not there.
         empty: files without a byte.
+        broken: files that cannot be read as sound.
         extra: sound files that nothing names.
         notes: what else is to be said, such as counts that differ from the card.
     """
@@ -126,13 +140,14 @@ class CheckReport:
     n_tracks: int
     missing: tuple[Path, ...]
     empty: tuple[Path, ...]
+    broken: tuple[Broken, ...]
     extra: tuple[Path, ...]
     notes: tuple[str, ...]
 
     @property
     def is_fine(self) -> bool:
         """Whether every track can be expected to be read."""
-        return self.n_tracks > 0 and not (self.missing or self.empty)
+        return self.n_tracks > 0 and not (self.missing or self.empty or self.broken)
 
 
 class TagDataset(abc.ABC):
@@ -156,11 +171,25 @@ class TagDataset(abc.ABC):
 
     def __init__(self, root: Path, *, split: str | None = None, tags: str | None = None) -> None:
         self.root = root
-        self.split = _named("split", split, self.card.splits)
+        self.split = one_of("split", split, self.card.splits)
         known = self.card.vocabularies
-        self.vocabulary = _named("vocabulary", tags, known) if known or tags is not None else ""
+        self.vocabulary = one_of("vocabulary", tags, known) if known or tags is not None else ""
         self.tags: tuple[str, ...] = self.card.vocabularies[self.vocabulary] if self.vocabulary else ()
         self.task: Task = self.card.task
+
+    @classmethod
+    def make(cls, root: Path, told: Callable[[int, int], object], **options: Any) -> None:
+        """Write the sound of a data set that is made up; of others nothing is written.
+
+        Args:
+            root: its folder.
+            told: called with the number of tracks that are there, and of all.
+            **options: as for opening it.
+
+        Raises:
+            ConfigError: an option makes no sense.
+            DatasetError: the folder holds something else, or cannot be written to.
+        """
 
     @abc.abstractmethod
     def _read(self) -> Iterator[Track]:
@@ -212,7 +241,7 @@ class TagDataset(abc.ABC):
             UnknownNameError: the card has no such split.
         """
         other = copy.copy(self)
-        other.split = _named("split", split, self.card.splits)
+        other.split = one_of("split", split, self.card.splits)
         return other
 
     def published_sizes(self) -> Mapping[Part | Literal["all"], int]:
@@ -273,8 +302,20 @@ def name_some(names: Sequence[str], most: int = 8) -> str:
     return named if len(names) <= most else f"{named} and {len(names) - most} more"
 
 
-def _named(kind: str, name: str | None, known: Mapping[str, Any]) -> str:
-    """Give a name back if it is known, or the first one where none was given."""
+def one_of(kind: str, name: str | None, known: Mapping[str, Any]) -> str:
+    """Choose out of what a card has.
+
+    Args:
+        kind: what it is, for the message.
+        name: the wanted one, or None for the first.
+        known: all there are, at least one where `name` is None.
+
+    Returns:
+        The name.
+
+    Raises:
+        UnknownNameError: there is no such name.
+    """
     if name is None:
         return next(iter(known))
     if name not in known:

@@ -1,4 +1,4 @@
-"""What is wrong with a data set on disk, told without decoding anything."""
+"""What is wrong with a data set on disk, as far as that shows without decoding anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from taggram.datasets._base import CheckReport, TagDataset, Track, name_some
+from taggram.datasets._base import Broken, CheckReport, TagDataset, Track, name_some
 from taggram.errors import DatasetError
 
 SUFFIXES = (".wav", ".mp3", ".au", ".flac", ".ogg", ".aif", ".aiff", ".m4a")  # of sound, where nothing names it
@@ -29,22 +29,26 @@ def check(
         told: called with the number of files that are done, and of all.
 
     Returns:
-        Files that are missing, empty or named by no split; and notes on counts, tags and files that are no sound.
+        Files that are missing, empty, broken by their first bytes, or named by no split; and notes on counts and tags.
 
     Raises:
         DatasetError: the lists of the data set are missing or not as the card says.
     """
     tracks = list(dataset.tracks())
     files = list(dict.fromkeys(track.path for track in tracks))
-    missing, empty, odd = [], [], []
+    missing, empty, broken, odd = [], [], [], []
     for n_done, path in enumerate(files, 1):
         size = _size(path)
         if size is None:
             missing.append(path)
         elif size == 0:
             empty.append(path)
-        elif not _begins_well(path):
-            odd.append(path)
+        else:
+            reason, as_named = _look_at(path)
+            if reason:
+                broken.append(Broken(path, reason))
+            elif not as_named:
+                odd.append(path)
         if told is not None:
             told(n_done, len(files))
     left_out = dataset.left_out()
@@ -53,12 +57,19 @@ def check(
     extra = sorted(path for folder in folders for path in _sound_in(folder) if path not in known)
     notes = [*_counts(dataset, tracks), *_repeated(tracks), *dataset.notes()]
     if odd:
-        notes.append(f"{len(odd)} files do not begin as their names say: {_some(odd)}")
+        notes.append(f"sound of another format than the name says: {len(odd):,}, {_some(odd)}")
     if hashes:
         notes += _wrong_hashes(tracks, {*missing, *empty})
     if left_out:
         notes.append(f"{len(left_out)} files are left out on purpose: {_some(left_out)}")
-    return CheckReport(len(tracks), tuple(missing), tuple(empty), tuple(extra), tuple(notes))
+    return CheckReport(
+        n_tracks=len(tracks),
+        missing=tuple(missing),
+        empty=tuple(empty),
+        broken=tuple(broken),
+        extra=tuple(extra),
+        notes=tuple(notes),
+    )
 
 
 def _counts(dataset: TagDataset, tracks: list[Track]) -> Iterator[str]:
@@ -102,14 +113,21 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _begins_well(path: Path) -> bool:
-    """Say whether a file begins as its name says, as far as that is known."""
+def _look_at(path: Path) -> tuple[str, bool]:
+    """Say why a file cannot be sound by its first bytes, or "", and whether these are those that its name promises."""
+    from taggram.audio import begins_like_sound  # decoders load here, so that the cards alone are quick to show
+
+    suffix = path.suffix.lower()
     try:
         with path.open("rb") as file:
             head = file.read(N_HEAD)
-    except OSError:
-        return False
-    return head.startswith(BEGINNINGS.get(path.suffix.lower(), (b"",))) and not head.lstrip().startswith(PAGES)
+    except OSError as error:
+        return error.strerror or str(error), False
+    if head.lstrip().startswith(PAGES):
+        return "it is a page of the web; fetch the file again", False
+    if head.startswith(BEGINNINGS.get(suffix, (b"",))):
+        return "", True
+    return "" if begins_like_sound(head) else f"it does not begin like a {suffix} file, nor like other sound", False
 
 
 def _wrong_hashes(tracks: list[Track], gone: set[Path]) -> Iterator[str]:

@@ -558,6 +558,20 @@ class Synth(TagDataset):
                 n_processes=n_processes,
             )
 
+    @classmethod
+    def make(cls, root: Path, told: Callable[[int, int], object], **options: Any) -> None:
+        """Write the set, or what is not there of it; see `TagDataset.make`. Options are those of the class."""
+        of_sound = {name: options.get(name) for name in ("n_tracks", "length_s", "seed")}
+        settings = _settings_of(Path(root), **of_sound)
+        write_synth(
+            root,
+            n_tracks=settings.n_tracks,
+            length_s=settings.length_s,
+            seed=settings.seed,
+            n_processes=options.get("n_processes"),
+            told=told,
+        )
+
     def notes(self) -> tuple[str, ...]:
         """Say that it is no real music, and what is odd besides; see `TagDataset.notes`."""
         notes = [self.card.faults]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from taggram.learning import metrics as m
-from taggram.learning._map_page import lay_out
+from taggram.learning._map_page import MIDDLE, lay_out
 from taggram.picture import GREY, _drawable, _fonts
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ WIDTH = 9.0
 ROW = 0.18  # of a tag
 HEAD, FOOT = 0.35, 0.55
 SMALL_PT, TEXT_PT = 8.0, 9.0
+DPI = 150  # of PNG files
+PANELS = 3  # side by side
 NAME_CHARACTERS = 26  # of a tag beside its row
 MOST_POINTS = 400  # of a curve: more cannot be told apart
 
@@ -46,6 +48,20 @@ def to_svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "taggram", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Turn a figure into PNG.
+
+    Args:
+        figure: the figure.
+
+    Returns:
+        The bytes of the file.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -253,6 +269,49 @@ def draw_comparison(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
+def draw_perturbations(rows: Sequence[dict[str, Any]], kinds: dict[str, tuple[str, str, float | None]]) -> Figure:
+    """Draw how macro ROC-AUC holds when the sound is changed, a panel for each way to change it.
+
+    Args:
+        rows: with kind, strength, macro_roc_auc and baseline_macro_roc_auc; None is not drawn.
+        kinds: title, unit, and the strength that changes nothing or None, by the kinds of the rows.
+
+    Returns:
+        The figure; the strengths of a panel stand side by side in equal steps.
+    """
+    n_columns = min(PANELS, len(kinds))
+    n_rows = -(-len(kinds) // n_columns)
+    width, height = WIDTH / PANELS * n_columns + 0.3, 2.7 * n_rows
+    figure = Figure(figsize=(width, height), facecolor="white")
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    figure.subplots_adjust(
+        left=0.65 / width, right=1 - 0.1 / width, top=1 - 0.3 / height, bottom=0.5 / height, wspace=0.08, hspace=0.42
+    )
+    for axes in grid.flat[len(kinds) :]:
+        axes.set_visible(False)
+    for axes, (kind, (title, unit, neutral)) in zip(grid.flat, kinds.items()):
+        baseline = next(row["baseline_macro_roc_auc"] for row in rows if row["kind"] == kind)
+        values = {row["strength"]: row["macro_roc_auc"] for row in rows if row["kind"] == kind}
+        if neutral is not None:
+            values = dict(sorted({neutral: baseline, **values}.items()))
+        places = np.arange(len(values))
+        heights = np.array(list(values.values()), dtype=float)  # None becomes NaN, which is not drawn
+        if baseline is not None:
+            axes.axhline(baseline, color="0.5", linewidth=0.9, linestyle="--")
+        axes.plot(places, heights, "o-", color=FULL, markersize=4, linewidth=1.2)
+        if neutral in values:
+            axes.plot(list(values).index(neutral), baseline or np.nan, "o", color="white", mec=FULL, markersize=4)
+        axes.set_xticks(places, labels=[f"{strength:g}" for strength in values])
+        axes.set_title(title, fontsize=TEXT_PT, loc="left")
+        axes.set_xlabel(unit, fontsize=SMALL_PT)
+        axes.tick_params(labelsize=SMALL_PT)
+        axes.grid(axis="y", color="0.92", linewidth=0.5)
+        axes.margins(x=0.08, y=0.1)
+    for line in grid:
+        line[0].set_ylabel("macro ROC-AUC", fontsize=SMALL_PT)
+    return figure
+
+
 def draw_map(places: Array, labels: Sequence[str], *, title: str, subtitle: str) -> Figure:
     """Draw a map of tags: a point each, with its label where it covers least.
 
@@ -273,6 +332,8 @@ def draw_map(places: Array, labels: Sequence[str], *, title: str, subtitle: str)
     layout = lay_out(places, names, length, TEXT_PT)
     axes.set(xlim=(0, length), ylim=(0, length))
     axes.scatter(layout.at[:, 0], layout.at[:, 1], s=14, color=FULL, zorder=3)
+    for at, offset in zip(layout.at[layout.is_far], layout.offsets[layout.is_far]):
+        axes.plot(*zip(at, at + offset + (0, MIDDLE * TEXT_PT)), color="0.65", linewidth=0.6, zorder=1)
     for name, at, offset, is_left in zip(names, layout.at, layout.offsets, layout.is_left):
         axes.annotate(
             name, at, xytext=offset, textcoords="offset points", ha="right" if is_left else "left", va="baseline",
@@ -347,3 +408,51 @@ def _thinned(x: Array, y: Array) -> tuple[Array, Array]:
         return x, y
     kept = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).round().astype(int))
     return x[kept], y[kept]
+
+
+def draw_training(history: Sequence[dict[str, float]], title: str) -> Figure:
+    """Draw how a training went: losses, ROC-AUC on the validation part, and the learning rate.
+
+    Args:
+        history: the figures of each epoch.
+        title: stands on top.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    figure.suptitle(_drawable(title), fontsize=TEXT_PT + 2)
+    columns = {name: np.array([row[name] for row in history]) for name in history[0]}
+    panels = {
+        "loss": (("train_loss", "train", FULL), ("valid_loss", "valid", MARK)),
+        "ROC-AUC, valid": (("valid_auc", "", FULL),),
+        "learning rate": (("lr", "", FULL),),
+    }
+    for axes, (name, lines) in zip(figure.subplots(1, len(panels)), panels.items()):
+        for key, label, colour in lines:
+            axes.plot(columns["epoch"], columns[key], color=colour, label=label or None, marker=".", markersize=4)
+        axes.set_title(name, fontsize=TEXT_PT)
+        axes.set_xlabel("epoch", fontsize=SMALL_PT)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.tick_params(labelsize=SMALL_PT)
+        axes.grid(color="#e5e5e5", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        if any(label for _, label, _ in lines):
+            axes.legend(fontsize=SMALL_PT, frameon=False)
+        if name == "learning rate":
+            axes.set_yscale("log")
+    _mark_best(figure.axes[1], columns)
+    return figure
+
+
+def _mark_best(axes: Axes, columns: dict[str, Array]) -> None:
+    """Mark the highest ROC-AUC."""
+    known = np.nan_to_num(columns["valid_auc"], nan=-1.0)
+    best = int(known.argmax())
+    if known[best] < 0:
+        return
+    axes.plot(columns["epoch"][best], known[best], "o", color=MARK)
+    axes.annotate(
+        f"{known[best]:.3f}", (columns["epoch"][best], known[best]), textcoords="offset points", xytext=(0, -12),
+        ha="center", fontsize=SMALL_PT, color=MARK,
+    )  # fmt: skip

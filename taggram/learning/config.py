@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from taggram._checks import check, check_choice, check_count, check_flag, is_number
+from taggram._checks import check, check_choice, check_count, check_flag, check_share, is_number
 from taggram.errors import ConfigError, did_you_mean
 from taggram.learning.data import Sampling
 from taggram.learning.schedules import ScheduleConfig
 
 Loss = Literal["auto", "binary", "binary_sum", "cross_entropy", "mse"]
-Optimizer = Literal["adam", "sgd"]
-Keep = Literal["valid_loss", "valid_auc", "last"]
+Optimizer = Literal["adam", "sgd", "adadelta"]
+Penalised = Literal["kernels", "convolutions", "kernels_and_norms", "all"]
+Keep = Literal["valid_loss", "valid_auc", "valid_accuracy", "last"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
@@ -25,26 +26,36 @@ class FitConfig:
     Attributes:
         loss: "auto" is "binary" where several tags may hold and "cross_entropy" where one does; "binary_sum" sums over
             the tags of a patch, where "binary" takes their mean; "mse" is the squared error of the scores.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "sgd" or "adadelta".
         lr: first learning rate.
         momentum: of sgd.
         nesterov: whether sgd looks ahead.
+        rho: of adadelta: share of the old in its running means.
+        eps: of adam and adadelta: added to what they divide by.
         lr_decay: the rate is divided by 1 + lr_decay * steps, as old Keras does; counted anew at a restart.
         l2: times the sum of squares of what `l2_of` names is added to the loss. (musicnn's 1e-5 with a half is 5e-6.)
-        l2_of: "kernels" of convolutions and dense layers, or these and the scales of batch norms.
+        l2_in_valid_loss: whether the validation loss has that term too.
+        l2_of: "kernels" of convolutions and dense layers, those of "convolutions" alone, "kernels_and_norms", which are
+            kernels and the scales of batch norms, or "all" that learns.
         clip_norm: largest norm of the gradient; None is no limit.
         trunk_lr: times the learning rate for all but the head; 0 freezes it.
         batch_size: patches a step.
         accumulate: batches whose gradients are summed up to one step of the optimiser.
-        sampling: "random" is one random patch of each track an epoch, "all" is all patches of each.
+        sampling: "random" is random patches of each track, drawn anew each epoch, "all" is all patches of each.
+        hop_frames: from patch to patch with "all", in frames of the front-end; None is side by side.
+        patches_per_track: how many random patches of each track an epoch has (None is 1); with "all" how many at most,
+            from its start on (None is no limit).
+        valid_share: of the tracks for training, to be drawn for validation where the split has no part for it.
         max_epochs: epochs at most.
-        max_minutes: minutes at most, or None; looked at after each epoch.
-        keep: which weights are kept: of the lowest validation loss, of the highest validation ROC-AUC, or the last.
+        max_minutes: minutes at most, or None; the epoch that is cut short by it is validated.
+        keep: which weights are kept: of the lowest validation loss, of the highest ROC-AUC of the clips or accuracy of
+            the patches in validation, or the last.
         schedule: how the learning rate changes.
         seed: of the first weights, the order, the crops and dropout.
         precision: of the arithmetic.
         compile: whether torch compiles the network.
-        n_loaders: processes that read data beside the training; 0 reads in its own.
+        n_loaders: processes that read data beside the training; 0 reads in its own. None is 0 on a CPU, and one a core
+            beside a GPU, up to 8.
         checkpoint_steps: steps between checkpoints within an epoch; None is at its end alone.
 
     Raises:
@@ -56,14 +67,20 @@ class FitConfig:
     lr: float = 0.001
     momentum: float = 0.0
     nesterov: bool = False
+    rho: float = 0.9
+    eps: float = 1e-8
     lr_decay: float = 0.0
     l2: float = 0.0
-    l2_of: Literal["kernels", "kernels_and_norms"] = "kernels"
+    l2_in_valid_loss: bool = True
+    l2_of: Penalised = "kernels"
     clip_norm: float | None = None
     trunk_lr: float = 1.0
     batch_size: int = 32
     accumulate: int = 1
     sampling: Sampling = "random"
+    hop_frames: int | None = None
+    patches_per_track: int | None = None
+    valid_share: float = 0.0
     max_epochs: int = 100
     max_minutes: float | None = None
     keep: Keep = "valid_loss"
@@ -71,32 +88,38 @@ class FitConfig:
     seed: int = 0
     precision: Precision = "32-true"
     compile: bool = False
-    n_loaders: int = 0
+    n_loaders: int | None = None
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("loss", self.loss, ("auto", "binary", "binary_sum", "cross_entropy", "mse"))
-        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
-        check_choice("l2_of", self.l2_of, ("kernels", "kernels_and_norms"))
-        check_choice("sampling", self.sampling, ("random", "all"))
-        check_choice("keep", self.keep, ("valid_loss", "valid_auc", "last"))
-        check_choice("precision", self.precision, ("32-true", "16-mixed", "bf16-mixed"))
+        check_choice("loss", self.loss, get_args(Loss))
+        check_choice("optimizer", self.optimizer, get_args(Optimizer))
+        check_choice("l2_of", self.l2_of, get_args(Penalised))
+        check_choice("sampling", self.sampling, get_args(Sampling))
+        check_choice("keep", self.keep, get_args(Keep))
+        check_choice("precision", self.precision, get_args(Precision))
         for name in ("batch_size", "accumulate", "max_epochs"):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, 0)
-        check_count("n_loaders", self.n_loaders, 0)
-        for name in ("nesterov", "compile"):
+        if self.n_loaders is not None:
+            check_count("n_loaders", self.n_loaders, 0)
+        for name in ("nesterov", "l2_in_valid_loss", "compile"):
             check_flag(name, getattr(self, name))
-        for name in ("lr", "clip_norm", "max_minutes"):
+        for name in ("lr", "eps", "clip_norm", "max_minutes"):
             value = getattr(self, name)
-            optional = value is None and name != "lr"
+            optional = value is None and name not in ("lr", "eps")
             check(optional or (is_number(value) and value > 0), name, value, "a number above 0")
         for name in ("momentum", "lr_decay", "l2", "trunk_lr"):
             value = getattr(self, name)
             check(is_number(value) and value >= 0, name, value, "a number from 0 on")
         check(not self.nesterov or self.momentum > 0, "nesterov", self.nesterov, "a momentum above 0 with it")
-        if self.checkpoint_steps is not None:
-            check_count("checkpoint_steps", self.checkpoint_steps)
+        for name in ("rho", "valid_share"):
+            check_share(name, getattr(self, name))
+        for name in ("checkpoint_steps", "hop_frames", "patches_per_track"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        fits = self.hop_frames is None or self.sampling == "all"
+        check(fits, "hop_frames", self.hop_frames, 'none where sampling is "random", or sampling = "all"')
         check(isinstance(self.schedule, ScheduleConfig), "schedule", self.schedule, "a ScheduleConfig")
 
     @classmethod

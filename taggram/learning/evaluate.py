@@ -35,6 +35,7 @@ from taggram.learning._numbers import all_numbers
 from taggram.results import Failure, Taggram
 
 if TYPE_CHECKING:
+    from taggram.learning.prepared import PreparedData
     from taggram.tagger import Tagger
 
 METRICS, TAGS = "metrics.json", "tags.csv"
@@ -46,6 +47,9 @@ DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zi
 
 Told = Callable[[Track, "Taggram | Failure"], None]
 """Is told each track that was tagged, or that could not be."""
+
+Tagged = Callable[[Sequence[Track]], Iterator[tuple[Track, "Taggram | Failure"]]]
+"""Gives each track, in order, with what came of tagging it."""
 
 ClipScore = Literal["mean", "log_mean", "logit_mean", "vote", "relative"]
 """How the scores of the patches become those of the clip: their mean; the geometric mean; the mean of the logits; the
@@ -271,6 +275,22 @@ def save_evaluations(evaluations: Sequence[Evaluation], folder: str | PathLike[s
         aside.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def with_best_thresholds(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Give the test part of a model the best thresholds of its validation part, where both are there.
+
+    Args:
+        evaluations: of one model, a part each.
+
+    Returns:
+        The same in their order, those of the test part with thresholds.
+    """
+    valid = next((evaluation for evaluation in evaluations if evaluation.part == "valid"), None)
+    return [
+        evaluation.with_thresholds_of(valid) if valid and evaluation.part == "test" else evaluation
+        for evaluation in evaluations
+    ]
+
+
 def tag_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Give the numbers of each tag, the most frequent tag first.
 
@@ -342,6 +362,7 @@ def evaluate(
     n_workers: int | None = None,
     told: Told | None = None,
     notes: Sequence[str] = (),
+    tagged: Tagged | None = None,
 ) -> Evaluation:
     """Tag the clips of a data set and put the scores beside the labels.
 
@@ -362,6 +383,7 @@ def evaluate(
         n_workers: processes; None is one a core.
         told: is told each track with what came of it.
         notes: what is to be said beside the numbers.
+        tagged: tags the tracks, in order; None reads their files.
 
     Returns:
         Scores and labels of the clips that could be tagged.
@@ -390,7 +412,7 @@ def evaluate(
     done: list[Track] = []
     scores: list[NDArray[np.float32]] = []
     failures: list[Failure] = []
-    for track, result in _tagged(tagger, kept, n_workers):
+    for track, result in tagged(kept) if tagged else _tagged(tagger, kept, n_workers):
         if isinstance(result, Failure):
             failures.append(result)
         else:
@@ -449,6 +471,45 @@ def evaluate_part(tagger: Tagger, dataset: TagDataset, part: Part = "test", **op
         "task": dataset.task,
     }
     return evaluate(tagger, dataset.tracks(part), **(facts | options))
+
+
+def evaluate_prepared(tagger: Tagger, data: PreparedData, part: Part, **options: Any) -> Evaluation:
+    """Score a part of prepared data, whose files need not be at hand.
+
+    Args:
+        tagger: the model.
+        data: prepared at its rate, with samples.
+        part: of the split.
+        **options: `clip_score`, `told` and `notes` of `evaluate`.
+
+    Returns:
+        Scores and labels of the clips.
+
+    Raises:
+        ConfigError: as for `evaluate`, or the samples were not kept.
+        DatasetError: there is no clip.
+    """
+    rows = data.index(part)
+    ids = data.column("track_id")
+    labels = data.labels(rows)
+    tracks = [
+        Track(
+            track_id=str(ids[row]), path=Path(str(ids[row])), part=part,
+            tags=tuple(tag for tag, holds in zip(data.tags, label) if holds),
+        )
+        for row, label in zip(rows.tolist(), labels)
+    ]  # fmt: skip
+    rows_of = {track.track_id: row for track, row in zip(tracks, rows.tolist())}
+
+    def tagged(chosen: Sequence[Track]) -> Iterator[tuple[Track, Taggram | Failure]]:
+        for track in chosen:
+            yield track, tagger.tag((data.whole(rows_of[track.track_id]), data.sample_rate))
+
+    card = data.card
+    return evaluate(
+        tagger, tracks, vocabulary=data.tags, data_set=card["name"], split=card["split"],
+        split_sha256=card["split_sha256"], part=part, task=data.task, tagged=tagged, **options,
+    )  # fmt: skip
 
 
 def score_clip(scores: NDArray[np.float32], rule: ClipScore, exactly_one: bool) -> NDArray[np.float32]:

@@ -1,48 +1,60 @@
 """Train a network: one call, one run folder.
 
-A run folder holds `config.json` (the whole configuration), `metrics.csv` (the figures of each epoch), `curves.png`,
-`last.ckpt` (from which a run goes on) and `model.safetensors` (the best weights, which `load_model` reads).
+A run folder holds `config.json` (all that the run follows from), `metrics.csv` (the figures of each epoch),
+`curves.png`, `last.ckpt` (from which a run goes on) and `model.safetensors` (the best weights, which `load_model`
+reads).
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import logging
+import multiprocessing
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
-from lightning.pytorch.loggers import Logger
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import taggram
-from taggram._files import written_aside
-from taggram.errors import ConfigError, DatasetError, TrainingError, printable
+from taggram.errors import ConfigError, DatasetError
+from taggram.learning._random import Purpose, generator
+from taggram.learning._run_folder import LAST, MODEL, begin_run, draw_run, read_history, write_history
+from taggram.learning.augment import AugmentConfig, Augmenter, check_augment_fits
 from taggram.learning.config import FitConfig
-from taggram.learning.data import StepBatches, TrainingPatches, generator, steps_per_epoch
+from taggram.learning.data import (
+    Clips,
+    FeatureReader,
+    StepBatches,
+    TrackReader,
+    TrainingPatches,
+    drawn_for_validation,
+    side_by_side,
+    steps_per_epoch,
+)
 from taggram.learning.system import TaggingSystem
 from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models._saved import load_model
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+# `system` comes first: it tells who has no lightning how to install it.
+import lightning  # isort: skip
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer  # isort: skip
+from lightning.pytorch.loggers import Logger  # isort: skip
+from taggram.learning._teller import Teller, Told  # isort: skip
 
+if TYPE_CHECKING:
     from taggram.learning.prepared import PreparedData
 
-CONFIG, HISTORY, MODEL, LAST = "config.json", "metrics.csv", "model.safetensors", "last.ckpt"
-FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc")
 N_FOR_STATISTICS = 1000  # patches that mean and spread of the input are taken from
+VALID_CLIPS = 16  # clips that validation reads at once
+MOST_LOADERS = 8  # processes that read beside a GPU: more than it can eat
 EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should be
     ".*does not have many workers",
     "Checkpoint directory .* exists and is not empty",
@@ -50,7 +62,6 @@ EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should b
     "You're resuming from a checkpoint that ended before the epoch ended",  # our loader begins at the step itself
     "The number of training batches .* is smaller than the logging interval",
 )
-_STATISTICS = 3  # beside those of data.py and system.py: what a random number is for
 
 
 @dataclass(frozen=True)
@@ -74,22 +85,32 @@ def fit(
     folder: Path,
     config: FitConfig,
     *,
+    augment: AugmentConfig | None = None,
+    use_features: bool = False,
     resume: bool = False,
     device: str = "auto",
+    facts: Mapping[str, Any] | None = None,
+    told: Told | None = None,
     loggers: list[Logger] | None = None,
     callbacks: list[Callback] | None = None,
 ) -> FitResult:
     """Train a network on prepared data.
+
+    With `torchrun`, each process calls this; batches are divided among them, so a run means the same with any number.
 
     Args:
         model: the network, with a head for the data's tags in their order.
         data: prepared at the rate of the network's front-end.
         folder: of the run; made if it is not there.
         config: how to train.
+        augment: changes of the patches; None is none.
+        use_features: whether the network is fed with features that were prepared, and its front-end left out.
         resume: whether to go on where a run in the folder was cut short; the configuration must be the same.
-        device: "auto", "cpu", "cuda", or what else Lightning knows.
+        device: "auto", "cpu", "cuda", "cuda:1", or what else Lightning knows.
+        facts: what the run follows from besides, to be kept in config.json.
+        told: is told how far it is.
         loggers: of Lightning, such as for TensorBoard.
-        callbacks: of Lightning, such as for a progress bar.
+        callbacks: of Lightning.
 
     Returns:
         The network with its best weights, and the figures of all epochs.
@@ -98,70 +119,96 @@ def fit(
         ConfigError: the configuration makes no sense, or is not the one of the run that is to go on.
         DatasetError: the data does not fit the network, or has no part to train or validate on.
         TrainingError: the folder holds a run already, or the loss is no number any more.
+        MissingExtraError: augmentation needs a package that is not installed.
     """
-    check_fits(model, data)
+    augment = augment or AugmentConfig()
+    check_fits(model, data, use_features=use_features)
+    _check_task(model, data, config)
+    _check_augment(augment, model, use_features)
     train, valid = data.index("train"), data.index("valid")
     if not len(valid):
-        raise DatasetError("there is no track to validate on; is there a part named valid?")
-    facts = {"version": taggram.__version__, "fit": config.to_dict(), "data": data_facts(data)}
-    _prepare_folder(folder, facts, resume)
-    n_samples = model.frontend.n_samples_for(model.frontend.n_frames)
-    patches = TrainingPatches(data, train, n_samples, config.sampling, config.seed)
+        train, valid = drawn_for_validation(train, config.valid_share, config.seed)
+    if not len(valid):
+        raise DatasetError(
+            "there is no track to validate on; is there a part named valid? fit.valid_share=0.1 draws one out of train."
+        )
+    known = {
+        **(facts or {}), "version": taggram.__version__, "fit": config.to_dict(), "augment": augment.to_dict(),
+        "data": {**(facts or {}).get("data", {}), **data_facts(data), "features": use_features},
+    }  # fmt: skip
+    ranks = _Ranks.of_environment()
+    if ranks.is_first:
+        begin_run(folder, known, resume=resume)
+    reader: TrackReader = FeatureReader(data) if use_features else data
+    n_samples = model.frontend.n_frames if use_features else model.frontend.n_samples_for(model.frontend.n_frames)
+    hop = config.hop_frames and config.hop_frames * (1 if use_features else model.frontend.hop_length)
+    augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
+    patches = TrainingPatches(
+        reader, train, n_samples, config.sampling, config.seed,
+        hop=hop, per_track=config.patches_per_track, augmenter=augmenter,
+    )  # fmt: skip
     last = folder / LAST if resume and (folder / LAST).exists() else None
-    if last is None:
-        set_statistics(model, patches)
     history: list[dict[str, float]] = read_history(folder) if last else []
 
     def report(figures: dict[str, float]) -> None:
         del history[int(figures["epoch"]) - 1 :]  # what a run wrote after its last checkpoint
         history.append(figures)
-        _write_history(folder, history)
+        if ranks.is_first:
+            write_history(folder, history)
 
     best = folder / MODEL
     system = TaggingSystem(
         model,
         config,
-        save_best=lambda: model.save(best),
+        save_best=lambda: model.save(best) if ranks.is_first else None,
         load_best=lambda: _take_over(model, best),
         report=report,
+        augmenter=augmenter if augment.masks else None,
     )
-    loaders = _Loaders(system, patches, ValidationClips(data, valid, n_samples), config)
-    limits = [Timer(duration=timedelta(minutes=config.max_minutes), interval="epoch")] if config.max_minutes else []
+    if last is None:
+        set_statistics(system, patches)
+    loaders = _Loaders(system, patches, Clips(reader, valid, n_samples), config, ranks)
+    patch_s = model.frontend.n_frames * model.frontend.hop_length / model.frontend.sample_rate
+    teller = Teller(told if ranks.is_first else None, config.batch_size * patch_s, lambda: history[-1])
     with _only_what_is_unexpected():
         trainer = lightning.Trainer(
-            accelerator=device, devices="auto" if device != "cpu" else 1, precision=config.precision,
+            **_hardware(device, ranks), precision=config.precision,
             max_epochs=config.max_epochs, accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip_norm, logger=loggers or False, default_root_dir=folder,
-            callbacks=[
-                ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=False),
-                *_within_epochs(folder, config), *limits, *(callbacks or []),
-            ],
+            callbacks=[*_checkpoints(folder, config), *_limits(config), teller, *(callbacks or [])],
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
         )  # fmt: skip
-        trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        finally:
+            if ranks.is_first:
+                draw_run(folder, history, folder.resolve().name)
     return FitResult(load_model(best), history, folder)
 
 
-def check_fits(model: TaggingModel, data: PreparedData) -> None:
+def check_fits(model: TaggingModel, data: PreparedData, *, use_features: bool = False) -> None:
     """Refuse data that does not fit a network.
 
     Args:
         model: the network.
         data: the prepared data.
+        use_features: whether the network is fed with its features.
 
     Raises:
-        DatasetError: the rate, the number of tags or the task differ.
+        DatasetError: the rate, the number of tags or the features differ.
     """
-    if data.sample_rate != model.frontend.sample_rate:
+    rate = model.frontend.sample_rate
+    if data.sample_rate != rate:
         raise DatasetError(
-            f"the data was prepared at {data.sample_rate} Hz and the network wants {model.frontend.sample_rate} Hz: "
-            f"`taggram data prepare ... --sample-rate {model.frontend.sample_rate}`."
+            f"the data was prepared at {data.sample_rate} Hz and the network wants {rate} Hz: "
+            f"`taggram data prepare ... --sample-rate {rate}`."
         )
     if model.n_tags != len(data.tags):
         raise DatasetError(f"the data has {len(data.tags)} tags and the network {model.n_tags} outputs.")
-    if model.task != data.task:
-        raise DatasetError(f"the data's task is {data.task!r} and the network's {model.task!r}; see reset_head.")
+    if use_features and data.frontend != model.frontend.config:
+        came = "no features" if data.frontend is None else "those of another front-end"
+        raise DatasetError(f"the data was prepared with {came}: `taggram data prepare ... --features {model.name}`.")
 
 
 def data_facts(data: PreparedData) -> dict[str, Any]:
@@ -170,22 +217,22 @@ def data_facts(data: PreparedData) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def set_statistics(model: TaggingModel, patches: TrainingPatches) -> None:
+def set_statistics(system: TaggingSystem, patches: TrainingPatches) -> None:
     """Give a network that standardises its input the mean and spread of the training set, unless it has them already.
 
     Args:
-        model: the network.
+        system: around the network.
         patches: of the training set; some of them are looked at.
     """
-    standardize = getattr(model, "standardize", None)
+    standardize = getattr(system.model, "standardize", None)
     if not isinstance(standardize, Standardize) or standardize.is_set:
         return
     n = min(N_FOR_STATISTICS, patches.n_items)
-    chosen = generator(patches.seed, _STATISTICS).choice(patches.n_items, n, replace=False)
+    chosen = generator(patches.seed, Purpose.STATISTICS).choice(patches.n_items, n, replace=False)
     axes = [0, 1] + [axis + 2 for axis, size in enumerate(standardize.mean.shape) if size == 1]
     total = square = torch.zeros((), dtype=torch.float64)
     for position in chosen:
-        spec = model.frontend(patches[int(position)][0][None])
+        spec = system.patches(patches[int(position)][0][None])
         spec = (spec if spec.ndim == 4 else spec.unsqueeze(1)).double()  # (1, 1, bands, frames)
         total = total + spec.mean(axes, keepdim=True) / n
         square = square + spec.square().mean(axes, keepdim=True) / n
@@ -193,129 +240,132 @@ def set_statistics(model: TaggingModel, patches: TrainingPatches) -> None:
     standardize.set_statistics(total.float(), torch.where(std > 0, std, 1.0).float())
 
 
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ranks:
+    """The processes that train together, as torchrun says.
+
+    Attributes:
+        rank: which one this is.
+        n_ranks: how many there are.
+        n_local: how many of them are on this machine.
+    """
+
+    rank: int = 0
+    n_ranks: int = 1
+    n_local: int = 1
+
+    @classmethod
+    def of_environment(cls) -> _Ranks:
+        """Read what torchrun says; without it this process is alone."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        return cls(*(int(os.environ[name]) for name in names)) if all(map(os.environ.get, names)) else cls()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes."""
+        return self.rank == 0
+
+
+def _check_task(model: TaggingModel, data: PreparedData, config: FitConfig) -> None:
+    """Refuse a task that the tracks do not have.
+
+    Where several tags may hold, those to learn from may yet have one each, as the training part of IRMAS has; a softmax
+    can be trained on that.
+    """
+    if model.task == data.task:
+        return
+    rows = np.concatenate([data.index("train"), data.index("valid")])
+    if model.task != "one" or config.loss not in ("auto", "cross_entropy") or (data.labels(rows).sum(1) != 1).any():
+        raise DatasetError(f"the data's task is {data.task!r} and the network's {model.task!r}; see reset_head.")
+
+
+def _check_augment(augment: AugmentConfig, model: TaggingModel, use_features: bool) -> None:
+    check_augment_fits(augment, model)
+    if use_features and augment.changes_sound:
+        raise ConfigError("gain, noise, pitch and stretch change sound, and features are none; leave one of them out.")
+
+
+def _hardware(device: str, ranks: _Ranks) -> dict[str, Any]:
+    """Say what Lightning trains on. More than one device only with torchrun, which begins the processes itself."""
+    kind, _, number = device.partition(":")
+    if ranks.n_ranks > 1:
+        many = {"devices": ranks.n_local, "num_nodes": ranks.n_ranks // ranks.n_local, "strategy": "ddp"}
+        return {"accelerator": kind, **many}
+    return {"accelerator": kind, "devices": [int(number)] if number else 1}
+
+
+def _checkpoints(folder: Path, config: FitConfig) -> list[Callback]:
+    """Keep what a run goes on from: at the end of each epoch, and within where that is asked for."""
+    names: dict[str, Any] = {"dirpath": folder, "filename": Path(LAST).stem, "enable_version_counter": False}
+    kept: list[Callback] = [ModelCheckpoint(**names, save_on_train_epoch_end=False)]
+    if config.checkpoint_steps is not None:
+        kept.append(ModelCheckpoint(**names, every_n_train_steps=config.checkpoint_steps))
+    return kept
+
+
+def _limits(config: FitConfig) -> list[Callback]:
+    return [Timer(duration=timedelta(minutes=config.max_minutes), verbose=False)] if config.max_minutes else []
+
+
 @contextlib.contextmanager
 def _only_what_is_unexpected() -> Iterator[None]:
     """Keep to itself what Lightning says about things that are as they should be."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for expected in EXPECTED_WARNINGS:
                 warnings.filterwarnings("ignore", message=expected)
             yield
     finally:
-        log.setLevel(level)
-
-
-class ValidationClips(Dataset[tuple[Tensor, Tensor]]):
-    """The clips of a part, each as all its patches side by side.
-
-    Args:
-        data: the prepared data.
-        rows: of the part.
-        n_samples: length of a patch.
-    """
-
-    def __init__(self, data: PreparedData, rows: NDArray[np.int64], n_samples: int) -> None:
-        self._data = data
-        self._rows = rows
-        self._n_samples = n_samples
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Give (patches, samples) and (tags,); a clip shorter than a patch is repeated until it fills one."""
-        row = int(self._rows[index])
-        whole = self._data.whole(row)
-        n_patches = max(1, len(whole) // self._n_samples)
-        patches = np.resize(whole, (n_patches, self._n_samples))
-        return torch.from_numpy(patches), torch.from_numpy(self._data.labels(np.array([row]))[0])
+        for log, level in zip(logs, levels):
+            log.setLevel(level)
 
 
 class _Loaders(lightning.LightningDataModule):
     """Loaders that begin at the step where the training is."""
 
     def __init__(
-        self, system: TaggingSystem, patches: TrainingPatches, clips: ValidationClips, config: FitConfig
+        self, system: TaggingSystem, patches: TrainingPatches, clips: Clips, config: FitConfig, ranks: _Ranks
     ) -> None:
         super().__init__()
-        self._system, self._patches, self._clips, self._config = system, patches, clips, config
+        self._system, self._patches, self._clips, self._config, self._ranks = system, patches, clips, config, ranks
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Give the batches from the current step to the end of its epoch."""
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Give the batches of an epoch, the first time from the current step on."""
+        n_items, batch_size = self._patches.n_items, self._config.batch_size
+        sampler = StepBatches(n_items, batch_size, self._start, self._ranks.rank, self._ranks.n_ranks)
+        return DataLoader(self._patches, batch_sampler=sampler, **self._reading())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Give this process's share of the clips."""
+        mine = range(self._ranks.rank, len(self._clips), self._ranks.n_ranks)
+        batches = [list(mine[first : first + VALID_CLIPS]) for first in range(0, len(mine), VALID_CLIPS)]
+        return DataLoader(self._clips, batch_sampler=batches, collate_fn=side_by_side, **self._reading())
+
+    def _start(self) -> tuple[int, int]:
+        """Give the epoch, and how many of its batches were seen before the run was cut short."""
         loop = self._system.trainer.fit_loop
         n_done = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
-        n_done %= steps_per_epoch(self._patches.n_items, self._config.batch_size)
-        sampler = StepBatches(
-            self._patches.n_items, self._config.batch_size, self._system.trainer.current_epoch, n_done
-        )
-        return DataLoader(self._patches, batch_sampler=sampler, num_workers=self._config.n_loaders)
+        n_steps = steps_per_epoch(self._patches.n_items, self._config.batch_size, self._ranks.n_ranks)
+        return self._system.trainer.current_epoch, n_done % n_steps
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Give the clips one by one."""
-        return DataLoader(self._clips, batch_size=None, num_workers=self._config.n_loaders)
-
-
-def _within_epochs(folder: Path, config: FitConfig) -> list[Callback]:
-    """Checkpoints within epochs, if they are asked for; they take the place of the last one."""
-    if config.checkpoint_steps is None:
-        return []
-    return [
-        ModelCheckpoint(
-            folder, filename="last", enable_version_counter=False, every_n_train_steps=config.checkpoint_steps
-        )
-    ]
-
-
-def _prepare_folder(folder: Path, facts: dict[str, Any], resume: bool) -> None:
-    """Make the folder of a new run, or check that the run in it is the one that is to go on."""
-    path = folder / CONFIG
-    if path.exists():
-        if not resume:
-            raise TrainingError(
-                f"{printable(str(folder))} holds a run already; choose another folder, or go on with it."
-            )
-        known = json.loads(path.read_text(encoding="utf-8"))
-        wanted = json.loads(json.dumps(facts))
-        different = [
-            f"{section}.{name}"
-            for section in ("fit", "data")
-            for name in wanted[section]
-            if known.get(section, {}).get(name) != wanted[section][name]
-        ]
-        if different:
-            raise ConfigError(
-                f"the run in {printable(str(folder))} has other settings, {', '.join(different)}; give those."
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """Read the figures of each epoch of a run.
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        A dict an epoch, in order; none where there was no epoch yet.
-    """
-    path = folder / HISTORY
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
-
-
-def _write_history(folder: Path, history: list[dict[str, float]]) -> None:
-    with written_aside(folder / HISTORY) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, FIGURES, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
+    def _reading(self) -> dict[str, Any]:
+        """Say who reads: this process, or others beside it, which stay from epoch to epoch."""
+        on_gpu = self._system.trainer.strategy.root_device.type == "cuda"
+        n_loaders = self._config.n_loaders
+        if n_loaders is None:
+            n_loaders = min(MOST_LOADERS, max(1, (os.cpu_count() or 1) - 1)) if on_gpu else 0
+        spawn = multiprocessing.get_context("spawn") if n_loaders else None
+        return {
+            "num_workers": n_loaders, "pin_memory": on_gpu, "persistent_workers": n_loaders > 0,
+            "multiprocessing_context": spawn,
+        }  # fmt: skip
 
 
 def _take_over(model: TaggingModel, path: Path) -> None:

@@ -69,6 +69,7 @@ def write_report(
     n_examples: int = N_EXAMPLES,
     mixed: bool = False,
     seed: int = 0,
+    sections: Sequence[Html] = (),
 ) -> Path:
     """Write the report.
 
@@ -81,6 +82,7 @@ def write_report(
         n_examples: clips shown at random, and as many where prediction and truth differ most.
         mixed: whether evaluations of different splits may stand in one table.
         seed: which clips are shown at random.
+        sections: what else stands at the end of the page, such as that of `write_perturbations`.
 
     Returns:
         The page.
@@ -101,16 +103,16 @@ def write_report(
     beside = _published(listed, published) if published else []
     if len(listed) == 1:
         title = f"{listed[0].model} on {listed[0].data_set}"
-        head, *sections = chapters[0]
-        parts = [head, *beside, *sections]
+        head, *own_sections = chapters[0]
+        parts = [head, *beside, *own_sections]
     else:
         title = f"{len(listed)} evaluations"
-        sections = [section for chapter in chapters for section in chapter]
-        parts = [element("h1", title), *_comparison(compared, Files(files)), *beside, *sections]
+        of_chapters = [section for chapter in chapters for section in chapter]
+        parts = [element("h1", title), *_comparison(compared, Files(files)), *beside, *of_chapters]
     footer = element("footer", f"Made by taggram {taggram.__version__}. Intervals are those of a bootstrap over clips.")
     path = Path(folder) / PAGE
     with written_aside(path) as aside:
-        aside.write_bytes(page(title, *parts, footer))
+        aside.write_bytes(page(title, *parts, *sections, footer))
     return path
 
 

@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-import lightning
 import numpy as np
 import torch
+import torch.distributed
 import torch.nn.functional as F
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from taggram.errors import TrainingError
-from taggram.learning.config import FitConfig
+from taggram.errors import TrainingError, missing_extra
+from taggram.learning._random import Purpose
+from taggram.learning.augment import Augmenter
+from taggram.learning.config import FitConfig, Penalised
 from taggram.learning.metrics import mean_over_tags, roc_auc
 from taggram.learning.schedules import Decision, Schedule
 from taggram.models._contract import TaggingModel
 
-_DROPOUT = 2  # beside those of data.py: what a random number is for
+try:
+    import lightning
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+except ImportError as error:
+    raise missing_extra("lightning", "train", "trainings") from error
+
+T = TypeVar("T")
+
 EVAL_BATCH = 64  # patches that validation looks at once
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d)
+KERNELS = (*CONVOLUTIONS, nn.Linear)
+PENALISED = {  # the layers whose weights L2 acts on
+    "kernels": KERNELS,
+    "convolutions": CONVOLUTIONS,
+    "kernels_and_norms": (*KERNELS, nn.BatchNorm1d, nn.BatchNorm2d),
+}
 
 
 class TaggingSystem(lightning.LightningModule):
@@ -36,6 +51,7 @@ class TaggingSystem(lightning.LightningModule):
         save_best: is called when the weights are the best so far.
         load_best: puts these back.
         report: is told the figures of each epoch.
+        augmenter: puts masks over spectrograms; None puts none.
     """
 
     def __init__(
@@ -45,32 +61,39 @@ class TaggingSystem(lightning.LightningModule):
         save_best: Callable[[], None],
         load_best: Callable[[], None],
         report: Callable[[dict[str, float]], None],
+        augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.schedule = Schedule(config.schedule)
         self.lr_scale = 1.0
+        self._augmenter = augmenter
         self.steps_since_restart = 0
         self.best: float | None = None  # of what `keep` says; the smaller the better
         self._save_best, self._load_best, self._report = save_best, load_best, report
-        self._network: Callable[[Tensor], Tensor] = torch.compile(model) if config.compile else model
+        self._network: Callable[[Tensor], Tensor] = torch.compile(self._logits) if config.compile else self._logits
+        self._has_stopped = False
         self._train_losses: list[Tensor] = []
         self._clips: list[tuple[Tensor, Tensor, Tensor]] = []
+        if config.trunk_lr == 0:
+            freeze_trunk(model)
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Give the loss of a batch of (waveforms, labels)."""
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Give the loss of a batch: (batch, samples) or features, (batch, tags), and (batch,) positions."""
+        self._refuse_no_number()
         torch.manual_seed(step_seed(self.config.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank))
-        waveforms, labels = batch
-        loss = tag_loss(self._network(waveforms), labels, self.loss_name) + self.penalty()
-        if not loss.isfinite():
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower fit.lr or set fit.clip_norm."
-            )
+        sounds, labels, positions = batch
+        patches = self._augment(self.patches(sounds), positions)
+        loss = tag_loss(self._network(patches), labels, self.loss_name) + self.penalty()
         self._train_losses.append(loss.detach())
         return loss
+
+    def on_train_start(self) -> None:
+        """End at once where the run had ended by its schedule."""
+        self.trainer.should_stop = self._has_stopped
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the learning rate of the step."""
@@ -78,6 +101,37 @@ class TaggingSystem(lightning.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.config.lr * group["scale"] * self.lr_scale / decay
         self.steps_since_restart += 1
+
+    def train(self, mode: bool = True) -> TaggingSystem:
+        """Set the mode of training; a trunk that learns nothing stays as it is in use, its batch norms too."""
+        super().train(mode)
+        if mode and self.config.trunk_lr == 0:
+            head = {*map(id, self.model.head.modules()), id(self.model), id(self.model.head_dropout)}
+            for module in self.model.modules():
+                if id(module) not in head:
+                    module.training = False
+        return self
+
+    def patches(self, sounds: Tensor) -> Tensor:
+        """Give what the network eats, in full precision: a spectrogram's small values do not survive half of it."""
+        if sounds.ndim > 2:  # features that were prepared, (batch, frames, bands)
+            return sounds.float().transpose(1, 2).unsqueeze(1)
+        with torch.no_grad(), torch.autocast(sounds.device.type, enabled=False):
+            patches: Tensor = self.model.frontend(sounds)
+        return patches
+
+    def _logits(self, patches: Tensor) -> Tensor:
+        return self.model.forward_head(self.model.forward_features(patches))
+
+    def _augment(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Put masks over spectrograms, where they are asked for."""
+        return patches if self._augmenter is None else self._augmenter.apply_masks(patches, positions)
+
+    def _refuse_no_number(self) -> None:
+        """Raise if the loss of the step before was no number; that of this one would have to be waited for."""
+        if self._train_losses and not self._train_losses[-1].isfinite():
+            loss = self._train_losses[-1].item()
+            raise TrainingError(f"the loss is {loss} at step {self.global_step}; lower fit.lr or set fit.clip_norm.")
 
     @property
     def loss_name(self) -> str:
@@ -106,45 +160,55 @@ class TaggingSystem(lightning.LightningModule):
             if parameters and scale
         ]
         if config.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=config.lr)
+            return torch.optim.Adam(groups, lr=config.lr, eps=config.eps)
+        if config.optimizer == "adadelta":
+            return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps)
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
 
     # -- validation, and what follows ----------------------------------------------------------------------------------
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Score all patches of one clip: (patches, samples) and (tags,)."""
-        patches, labels = batch
-        logits = torch.cat([self._network(part) for part in torch.split(patches, EVAL_BATCH)])
-        loss = tag_loss(logits, labels.expand(len(logits), -1), self.loss_name) * len(logits)
-        self._clips.append((self.model.scores(logits.float()).mean(0).cpu(), labels.cpu(), torch.stack(
-            [loss.detach().cpu(), torch.tensor(float(len(logits)))]
-        )))  # fmt: skip
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Score all patches of some clips: (patches, samples) side by side, (clips, tags), and (clips,) patches."""
+        sounds, labels, counts = batch
+        logits = torch.cat([self._network(self.patches(part)).float() for part in torch.split(sounds, EVAL_BATCH)])
+        for of_clip, label in zip(torch.split(logits, counts.tolist()), labels):
+            of_each = label.expand(len(of_clip), -1)
+            loss = tag_loss(of_clip, of_each, self.loss_name) * len(of_clip)
+            right = n_right(of_clip, of_each, self.model.task)
+            sums = torch.stack([loss, right, torch.tensor(float(len(of_clip)), device=loss.device)])
+            self._clips.append((self.model.scores(of_clip).mean(0).cpu(), label.cpu(), sums.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Sum up the epoch, keep the weights if they are the best, and do as the schedule says."""
-        if self.trainer.sanity_checking:
-            self._clips.clear()
-            return
-        scores, labels, losses = (torch.stack(column) for column in zip(*self._clips))
-        self._clips.clear()
-        total, n_patches = losses.double().sum(0).tolist()
-        train_loss = float(torch.stack(self._train_losses).double().mean()) if self._train_losses else math.nan
-        self._train_losses.clear()
+        train_losses = torch.stack(self._train_losses).double().cpu() if self._train_losses else torch.empty(0)
+        of_ranks = gathered((self._clips, train_losses))
+        self._clips, self._train_losses = [], []
+        scores, labels, sums = (
+            torch.stack(column) for column in zip(*(clip for clips, _ in of_ranks for clip in clips))
+        )
+        total, right, n_patches = sums.double().sum(0).tolist()
+        all_losses = torch.cat([losses for _, losses in of_ranks])
+        if not all_losses.isfinite().all():
+            raise TrainingError(
+                f"the loss is no number in epoch {self.current_epoch + 1}; lower fit.lr or set fit.clip_norm."
+            )
         figures = {
             "epoch": float(self.current_epoch + 1),
             "lr": self.config.lr * self.lr_scale,
-            "train_loss": train_loss,
-            "valid_loss": total / n_patches + float(self.penalty()),
+            "train_loss": float(all_losses.mean()) if len(all_losses) else math.nan,
+            "valid_loss": total / n_patches + (float(self.penalty()) if self.config.l2_in_valid_loss else 0.0),
             "valid_auc": mean_over_tags(roc_auc(scores.numpy(), labels.numpy())),
+            "valid_accuracy": right / n_patches,
         }
         self._keep_if_best(figures)
         self._do(self.schedule.end_epoch(figures[self.config.schedule.monitor]))
         self._report(figures)
-        self.log_dict({name: value for name, value in figures.items() if name != "epoch"})
+        self.log_dict({name: value for name, value in figures.items() if name != "epoch"}, rank_zero_only=True)
 
     def _keep_if_best(self, figures: dict[str, float]) -> None:
         """Keep the weights if they are better than those kept."""
-        score = {"valid_loss": figures["valid_loss"], "valid_auc": -figures["valid_auc"], "last": 0.0}[self.config.keep]
+        sign = {"valid_loss": 1.0, "valid_auc": -1.0, "valid_accuracy": -1.0}
+        score = 0.0 if self.config.keep == "last" else sign[self.config.keep] * figures[self.config.keep]
         if self.best is None or score < self.best or self.config.keep == "last":
             self.best = score if math.isfinite(score) else None
             self._save_best()
@@ -158,7 +222,7 @@ class TaggingSystem(lightning.LightningModule):
                 optimizer.state.clear()
             self.steps_since_restart = 0
         if decision.stop:
-            self.trainer.should_stop = True
+            self.trainer.should_stop = self._has_stopped = True
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -166,17 +230,38 @@ class TaggingSystem(lightning.LightningModule):
         """Add what a run needs to go on."""
         checkpoint["taggram"] = {
             "schedule": self.schedule.state_dict(), "lr_scale": self.lr_scale, "best": self.best,
-            "steps_since_restart": self.steps_since_restart,
-            "train_losses": [float(loss) for loss in self._train_losses],
+            "steps_since_restart": self.steps_since_restart, "has_stopped": self._has_stopped,
+            "train_losses": gathered([float(loss) for loss in self._train_losses]),
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it over."""
         state = checkpoint["taggram"]
         self.schedule.load_state_dict(state["schedule"])
-        self.lr_scale, self.best = state["lr_scale"], state["best"]
+        self.lr_scale, self.best, self._has_stopped = state["lr_scale"], state["best"], state["has_stopped"]
         self.steps_since_restart = state["steps_since_restart"]
-        self._train_losses = [torch.tensor(loss) for loss in state["train_losses"]]
+        mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
+        self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
+
+
+def freeze_trunk(model: TaggingModel) -> None:
+    """Let nothing learn but the head.
+
+    Args:
+        model: the network.
+    """
+    in_head = set(map(id, model.head.parameters()))
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in in_head)
+
+
+def gathered(mine: T) -> list[T]:
+    """Give what each of the processes that train together has, in their order; alone, what this one has."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    of_ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(of_ranks, mine)
+    return of_ranks
 
 
 def tag_loss(logits: Tensor, labels: Tensor, name: str) -> Tensor:
@@ -198,20 +283,34 @@ def tag_loss(logits: Tensor, labels: Tensor, name: str) -> Tensor:
     return loss * labels.shape[1] if name == "binary_sum" else loss
 
 
-def penalised(model: nn.Module, of: str) -> Iterator[Tensor]:
-    """Give the weights that L2 acts on: kernels, and where asked for the scales of batch norms; never biases."""
+def n_right(logits: Tensor, labels: Tensor, task: str) -> Tensor:
+    """Count the patches whose best tag is the true one; where several tags may hold, the share of tags told right.
+
+    Args:
+        logits: (patches, tags).
+        labels: (patches, tags), 0 or 1.
+        task: "one" or "several".
+
+    Returns:
+        A scalar, the sum over the patches.
+    """
+    if task == "one":
+        return (logits.argmax(1) == labels.argmax(1)).float().sum()
+    return ((logits > 0) == (labels > 0.5)).float().mean(1).sum()
+
+
+def penalised(model: nn.Module, of: Penalised) -> Iterator[Tensor]:
+    """Give the weights that L2 acts on; biases only with "all"."""
+    if of == "all":
+        yield from (parameter for parameter in model.parameters() if parameter.requires_grad)
+        return
+    kinds = PENALISED[of]
     for module in model.modules():
-        is_norm = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-        is_kernel = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
         weight = getattr(module, "weight", None)
-        if (
-            isinstance(weight, Tensor)
-            and weight.requires_grad
-            and (is_kernel or (is_norm and of == "kernels_and_norms"))
-        ):
+        if isinstance(module, kinds) and isinstance(weight, Tensor) and weight.requires_grad:
             yield weight
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Give the seed of the random numbers that a step draws, for dropout."""
-    return int(np.random.SeedSequence((seed, _DROPOUT, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence((seed, Purpose.DROPOUT, step, rank)).generate_state(1, np.uint64)[0] >> 1)

@@ -18,12 +18,12 @@ import contextlib
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -136,16 +136,71 @@ def cooccurrence_vectors(labels: ArrayLike, tags: Sequence[str]) -> TagVectors:
     """
     flags = np.asarray(labels, dtype=np.float64)
     check(flags.ndim == 2 and flags.shape[1] == len(tags), "the shape of the labels", flags.shape, "(clips, tags)")
-    known = [place for place, column in enumerate(flags.T) if column.any()]
-    check(bool(known), "the number of tags that some clip has", 0, "at least 1")
-    together = flags[:, known].T @ flags[:, known] / len(flags)
+    return count_vectors(TagCounts(tuple(tags), len(flags), (flags.T @ flags).astype(np.int64)))
+
+
+@dataclass(frozen=True, eq=False)
+class TagCounts:
+    """How often tags occur, and occur together.
+
+    Attributes:
+        tags: names.
+        n_clips: of how many clips.
+        together: (tags, tags) clips that have both tags; on the diagonal, that have the tag.
+    """
+
+    tags: tuple[str, ...]
+    n_clips: int
+    together: NDArray[np.int64]
+
+    @property
+    def n_tagged(self) -> dict[str, int]:
+        """How many clips have a tag."""
+        return dict(zip(self.tags, np.diag(self.together).tolist()))
+
+
+def count_tags(tags_of_clips: Iterable[Collection[str]], tags: Sequence[str]) -> TagCounts:
+    """Count tags clip by clip, in the memory of the counts alone.
+
+    Args:
+        tags_of_clips: the tags of each clip; others than `tags` do not count.
+        tags: names.
+
+    Returns:
+        The counts.
+    """
+    places = {tag: place for place, tag in enumerate(tags)}
+    together = np.zeros((len(tags), len(tags)), dtype=np.int64)
+    n_clips = 0
+    for n_clips, its_tags in enumerate(tags_of_clips, 1):  # noqa: B007 (the last number is the count)
+        found = [places[tag] for tag in its_tags if tag in places]
+        together[np.ix_(found, found)] += 1
+    return TagCounts(tuple(tags), n_clips, together)
+
+
+def count_vectors(counts: TagCounts) -> TagVectors:
+    """Make vectors from counts, as `cooccurrence_vectors` does from labels.
+
+    Args:
+        counts: how often tags occur together.
+
+    Returns:
+        (tags, tags) vectors of the tags that some clip has.
+
+    Raises:
+        ConfigError: no clip has any.
+    """
+    known = np.flatnonzero(np.diag(counts.together))
+    check(bool(known.size), "the number of tags that some clip has", 0, "at least 1")
+    together = counts.together[np.ix_(known, known)] / counts.n_clips
     share = np.diag(together)
     vectors: Floats = np.log(np.maximum(together / np.outer(share, share), 1.0))
+    n_tagged = counts.n_tagged
     return TagVectors(
-        tuple(tags[place] for place in known),
+        tuple(counts.tags[place] for place in known),
         vectors,
-        f"co-occurrence in {len(flags):,} clips",
-        tuple(tag for place, tag in enumerate(tags) if place not in known),
+        f"co-occurrence in {counts.n_clips:,} clips",
+        tuple(tag for tag in counts.tags if not n_tagged[tag]),
     )
 
 
@@ -207,15 +262,18 @@ class TagMap:
         *,
         name: str = "tag_map",
         columns: Mapping[str, Sequence[object]] | None = None,
-    ) -> None:
+    ) -> tuple[Path, ...]:
         """Write the map.
 
         Args:
             folder: where to; it is made if it is not there. NAME-300D.csv holds the vectors, NAME-2D.csv the places,
                 and NAME-2D-NORMALIZED.csv the same from -1 to 1: a line a tag, name and numbers, with no head. NAME.png
-                is the picture and NAME.html the page; the folder projector is for the TensorFlow projector.
+                is the picture and NAME.html the page; the folder NAME-projector is for the TensorFlow projector.
             name: with which the files begin.
             columns: what else the projector is to show of each tag, such as how many clips have it.
+
+        Returns:
+            What was written: picture, page, CSV files, folder.
 
         Raises:
             ConfigError: a column has not a value a tag.
@@ -226,18 +284,20 @@ class TagMap:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         dims, own_dims = (f"{values.shape[1]}D" for values in (self.places, self.vectors.vectors))
-        files = {
+        tables = {
             own_dims if own_dims != dims else f"{own_dims}-VECTORS": self.vectors.vectors,
             dims: self.places,
             f"{dims}-NORMALIZED": normalised(self.places),
         }
-        for ending, values in files.items():
+        for ending, values in tables.items():
             rows = ([tag, *(f"{value:.8g}" for value in row)] for tag, row in zip(self.vectors.tags, values))
             write_rows(place / f"{name}-{ending}.csv", rows)
-        save_picture(self.plot(), place / f"{name}.png")
-        with written_aside(place / f"{name}.html") as aside:
+        picture, html, projector = (place / f"{name}{ending}" for ending in (".png", ".html", "-projector"))
+        save_picture(self.plot(), picture)
+        with written_aside(html) as aside:
             aside.write_bytes(map_page(self.vectors, self.places[:, :2], self._title, [self.method, *self.notes]))
-        write_projector(place / "projector", self.vectors.tags, self.vectors.vectors, columns=columns, name=name)
+        write_projector(projector, self.vectors.tags, self.vectors.vectors, columns=columns, name=name)
+        return picture, html, *(place / f"{name}-{ending}.csv" for ending in tables), projector
 
 
 def make_map(
@@ -273,14 +333,12 @@ def make_map(
     check(n_tags >= least, "the number of tags with a vector", n_tags, f"at least {least}")
     notes = []
     if vectors.dropped:
-        notes.append(f"without a vector: {name_some(vectors.dropped)}")
+        notes.append(f"without a vector, and not on the map: {_listed(vectors.dropped)}")
+    if vectors.found_as:
+        notes.append(f"found as: {_listed(f'{tag} as {name}' for tag, name in vectors.found_as.items())}")
     if method == "pca":
         check(n_dims >= dims, "dims", dims, f"at most the {n_dims} of the vectors")
         return TagMap(vectors, _principal(vectors.vectors, dims), "PCA", tuple(notes))
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "train", "tag maps") from error
     most = (n_tags - 1) / 3
     perplexity = min(PERPLEXITY, most) if perplexity is None else perplexity
     check(is_number(perplexity) and 1 <= perplexity < n_tags, "perplexity", perplexity, f"1 to below {n_tags}")
@@ -292,7 +350,7 @@ def make_map(
         values = _principal(values, kept)
         steps.insert(0, f"PCA to {kept}")
     exact = dims > 3 or n_tags <= EXACT_TAGS
-    embedding = TSNE(
+    embedding = load_tsne()(
         dims,
         perplexity=perplexity,
         learning_rate=max(1.0, n_tags / STEP_TAGS),
@@ -302,6 +360,26 @@ def make_map(
     )
     places: Floats = embedding.fit_transform(values).astype(np.float64)
     return TagMap(vectors, places, ", ".join(steps), (NOT_UNIQUE, *notes))
+
+
+def load_tsne() -> Any:
+    """Load the t-SNE of scikit-learn.
+
+    Returns:
+        Its class.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise missing_extra("scikit-learn", "train", "tag maps") from error
+    return TSNE
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(printable, names))
 
 
 def _principal(vectors: Floats, n_dims: int) -> Floats:

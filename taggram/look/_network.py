@@ -88,7 +88,7 @@ def bands_of(model: TaggingModel) -> Bands | None:
     """Describe the vertical axis of the spectrograms that a network sees; None where it sees waveforms."""
     config = model.frontend.config
     n_bands = model.frontend.n_bands
-    if sees_waveform(model):
+    if isinstance(config, RawConfig):
         return None
     if isinstance(config, MFCCConfig):
         return Bands(n_bands=n_bands, name="coefficient", centres_hz=None)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from os import PathLike, fsdecode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taggram.vocabulary import load_vocabulary
@@ -181,8 +182,30 @@ def find_network(module: str, network: str) -> NetworkFacts:
 
 
 def is_model_file(name: object) -> bool:
-    """Tell whether a model is named by the file that `model.save` wrote, and not by its name in the register."""
-    return isinstance(name, str | PathLike) and fsdecode(name).endswith(MODEL_SUFFIX)
+    """Tell whether a model is named by its file, or the folder of its training, and not by its name in the register."""
+    if not isinstance(name, str | PathLike):
+        return False
+    text = fsdecode(name)
+    return text.endswith(MODEL_SUFFIX) or (text not in read_cards() and Path(text).is_dir())
+
+
+def model_file(name: str | PathLike[str]) -> Path:
+    """Give the file of a model that `is_model_file` takes for one.
+
+    Args:
+        name: NAME.safetensors, or the folder of a training run.
+
+    Returns:
+        The file, which need not be there.
+    """
+    path = Path(fsdecode(name))
+    return path / f"model{MODEL_SUFFIX}" if path.is_dir() else path
+
+
+def title_of(name: str | PathLike[str]) -> str:
+    """Give what a model in a file is called: the name of the file, or of the folder of its training run."""
+    path = Path(fsdecode(name))
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 @functools.cache

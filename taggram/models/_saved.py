@@ -16,7 +16,7 @@ from taggram._files import written_aside
 from taggram.errors import ConfigError, TaggramError, WeightsError, printable
 from taggram.frontends import FrontendConfig, config_from_dict, config_to_dict, create_frontend
 from taggram.models._contract import Task
-from taggram.models._registry import MODEL_SUFFIX
+from taggram.models._registry import MODEL_SUFFIX, model_file
 from taggram.models._weights import load_strictly
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def load_model(path: str | Path) -> TaggingModel:
     """Read a model that `model.save` wrote.
 
     Args:
-        path: NAME.safetensors.
+        path: NAME.safetensors, or the folder of a training run.
 
     Returns:
         The model in evaluation mode, equal to the one that was saved bit for bit.
@@ -111,7 +111,7 @@ def load_model(path: str | Path) -> TaggingModel:
 
     from taggram.models import build_network
 
-    path = Path(path)
+    path = model_file(path)
     tensors, card = _read(path)
     options = {
         name: config_from_dict(value) if isinstance(value, Mapping) else value

@@ -18,9 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from taggram._files import written_aside
+from taggram._files import cache_home, written_aside
 from taggram.errors import WeightsError
 from taggram.models._registry import SourceTensor, WeightsCard, WheelFile, read_cards
 
@@ -41,8 +39,7 @@ CRC_LANES = 4096  # pieces of a long run of bytes that are summed at once
 
 def cache_folder() -> Path:
     """Say where weights are kept: `TAGGRAM_HOME`, or the system's place for caches."""
-    home = os.environ.get("TAGGRAM_HOME")
-    return (Path(home) if home else Path(platformdirs.user_cache_dir("taggram"))) / "weights"
+    return cache_home() / "weights"
 
 
 def is_offline() -> bool:

@@ -1,0 +1,154 @@
+"""Whether training on much prepared data needs more memory than training on little.
+
+    python benchmarks/training_memory.py [--small-gb 1] [--large-gb 8] [--steps 40] [--folder DIR]
+
+Noise is prepared as overlapping clips of 30 s, which fill an Arrow file of about 1 GB; that file is copied as often as
+wanted. A small network is trained with random crops out of all of it, each time in a fresh process with one thread,
+whose peak of resident memory is taken. Needs the room for both on the disk; Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from taggram._processes import ONE_THREAD
+from taggram.datasets import open_dataset
+from taggram.learning.prepared import prepare
+
+MOST_MORE_MB = 100.0
+SAMPLE_RATE = 16_000
+CLIP_S = 30.0
+HOP_S = 0.5  # between the starts of clips
+FILE_BYTES = 10**9
+CLIPS_PER_FILE = round(FILE_BYTES / (CLIP_S * SAMPLE_RATE * 2))
+N_VALID = 4
+TAGS = ("a", "b", "c")
+SPARE_BYTES = 4 * 10**9  # that the disk should have beyond what is written
+TRAIN = """
+import logging, pathlib, re, sys, warnings
+import taggram, torch
+from lightning.pytorch.callbacks import Callback
+from taggram.learning.config import FitConfig
+from taggram.learning.fit import fit
+from taggram.learning.prepared import PreparedData
+warnings.filterwarnings("ignore")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+folder, out, n_steps = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= n_steps
+data = PreparedData(folder)
+model = taggram.create_model("dieleman", n_tags=len(data.tags))
+config = FitConfig(batch_size=16, max_epochs=100)
+fit(model, data, out, config, device="cpu", callbacks=[Stop()])
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]
+print(len(data), peak)
+"""
+
+
+def main() -> None:
+    """Train on both, and compare."""
+    args = parse_args()
+    peaks_mb = []
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        need = round((args.small_gb + args.large_gb + 1) * 1e9) + SPARE_BYTES
+        if shutil.disk_usage(folder).free < need:
+            sys.exit(f"the disk of {folder} has less than {need / 1e9:.0f} GB free; name another with --folder")
+        one = prepare_noise(Path(folder))
+        for n_files in (args.small_gb, args.large_gb):
+            data = copied(one, Path(folder) / f"{n_files} files", n_files)
+            tracks, peak_mb = train(data, Path(folder) / f"run {n_files}", args.steps)
+            n_bytes = sum(path.stat().st_size for path in data.glob("*.arrow"))
+            print(f"{n_bytes / 1e9:5.1f} GB, {tracks:,} tracks: {peak_mb:.0f} MB at the peak of {args.steps} steps")
+            shutil.rmtree(data)
+            peaks_mb.append(peak_mb)
+    more_mb = peaks_mb[1] - peaks_mb[0]
+    print(f"the larger one takes {more_mb:.0f} MB more; promised: under {MOST_MORE_MB:g}")
+    sys.exit(more_mb >= MOST_MORE_MB)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train on little and on much prepared data, and compare memory.")
+    parser.add_argument("--small-gb", type=int, default=1, metavar="GB", help="default: 1")
+    parser.add_argument("--large-gb", type=int, default=8, metavar="GB", help="default: 8")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="steps of training (default: 40)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data is written (default: the system's)")
+    return parser.parse_args()
+
+
+def prepare_noise(folder: Path) -> Path:
+    """Prepare clips out of one file of noise, enough for one full Arrow file.
+
+    Args:
+        folder: where to.
+
+    Returns:
+        The prepared folder.
+    """
+    rng = np.random.default_rng(0)
+    length_s = CLIPS_PER_FILE * HOP_S + CLIP_S
+    soundfile.write(folder / "noise.wav", 0.1 * rng.standard_normal(round(length_s * SAMPLE_RATE)), SAMPLE_RATE)
+    rows = []
+    for index in range(CLIPS_PER_FILE):
+        part = "valid" if index < N_VALID else "train"
+        start_s = index * HOP_S
+        rows.append(f"noise.wav,{part},{TAGS[index % 2]}|{TAGS[2] if index % 3 else ''},{start_s},{start_s + CLIP_S}")
+    (folder / "clips.csv").write_text("\n".join(["path,split,tags,start_s,end_s", *rows, ""]), encoding="utf-8")
+    out = folder / "prepared"
+    prepare(open_dataset("csv", folder, min_count=1), out, sample_rate=SAMPLE_RATE, file_bytes=2 * FILE_BYTES)
+    return out
+
+
+def copied(one: Path, folder: Path, n_files: int) -> Path:
+    """Make a prepared folder out of copies of a file.
+
+    Args:
+        one: a prepared folder of one Arrow file.
+        folder: the new one.
+        n_files: how many copies.
+
+    Returns:
+        The new folder.
+    """
+    folder.mkdir()
+    card = json.loads((one / "card.json").read_text(encoding="utf-8"))
+    (file,) = card["files"]
+    card["files"] = [{**file, "file": f"part-{number:05d}.arrow"} for number in range(n_files)]
+    card["n_tracks"] *= n_files
+    for copy in card["files"]:
+        shutil.copyfile(one / file["file"], folder / copy["file"])
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+def train(data: Path, out: Path, n_steps: int) -> tuple[int, float]:
+    """Train in a fresh process.
+
+    Args:
+        data: the prepared folder.
+        out: folder of the run.
+        n_steps: steps.
+
+    Returns:
+        How many tracks there are, and the peak of the process's resident memory, in MB of 10^6 bytes.
+    """
+    # The kernel's own peak: that of getrusage would begin with the memory of the process that starts this one.
+    command = [sys.executable, "-c", TRAIN, str(data), str(out), str(n_steps)]
+    told = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, check=True, text=True)
+    n_tracks, peak_kb = told.stdout.split()[-2:]
+    return int(n_tracks), int(peak_kb) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()

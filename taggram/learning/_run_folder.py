@@ -1,0 +1,114 @@
+"""The folder of a training run: its configuration, the figures of its epochs, and what is kept to go on from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from taggram._files import written_aside
+from taggram.errors import ConfigError, TrainingError, printable
+
+CONFIG, HISTORY, CURVES, MODEL, LAST = "config.json", "metrics.csv", "curves.png", "model.safetensors", "last.ckpt"
+FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc", "valid_accuracy")
+MAY_CHANGE = {  # settings that a run may go on with differently, since no number depends on them before they matter
+    ("fit", name) for name in ("max_epochs", "max_minutes", "n_loaders", "checkpoint_steps")
+}  # fmt: skip
+
+
+def begin_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the folder of a new run, or check that the run in it is the one that is to go on.
+
+    Args:
+        folder: of the run.
+        facts: what it follows from, by section: plain values.
+        resume: whether a run may be there.
+
+    Raises:
+        TrainingError: the folder holds a run, and `resume` is not set.
+        ConfigError: the run in it has other settings.
+        OSError: the folder cannot be written to.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        if not resume:
+            raise TrainingError(
+                f"{printable(str(folder))} holds a run already; name another folder, or go on with it by resume=true."
+            )
+        _refuse_other_settings(folder, facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read what a run follows from.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The facts by section.
+
+    Raises:
+        ConfigError: there is no run in the folder, or its configuration is damaged.
+    """
+    path = folder / CONFIG
+    try:
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{printable(str(path))}: {error.strerror}; `taggram train` makes such a folder.") from error
+    except ValueError as error:
+        raise ConfigError(f"{printable(str(path))} is damaged ({error}); name another folder.") from error
+    return known
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Read the figures of each epoch of a run.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        A dict an epoch, in order; none where there was no epoch yet.
+    """
+    path = folder / HISTORY
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def write_history(folder: Path, history: list[dict[str, float]]) -> None:
+    """Write the figures of all epochs, whole or not at all."""
+    with written_aside(folder / HISTORY) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, FIGURES, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def draw_run(folder: Path, history: list[dict[str, float]], title: str) -> None:
+    """Draw the figures of all epochs into the folder of the run; without an epoch there is nothing to draw."""
+    if not history:
+        return
+    from taggram.learning._pictures import draw_training
+
+    with written_aside(folder / CURVES) as aside:
+        draw_training(history, title).savefig(aside, format="png", dpi=120)
+
+
+def _refuse_other_settings(folder: Path, facts: Mapping[str, Any]) -> None:
+    known, wanted = read_config(folder), json.loads(json.dumps(facts))
+    different = [
+        f"{section}.{name}"
+        for section, values in wanted.items()
+        if isinstance(values, dict)
+        for name in values
+        if (section, name) not in MAY_CHANGE and known.get(section, {}).get(name) != values[name]
+    ]
+    if different:
+        raise ConfigError(
+            f"the run in {printable(str(folder))} has other settings, {', '.join(different)}; give those."
+        )

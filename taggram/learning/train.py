@@ -1,0 +1,327 @@
+"""From a recipe to a run folder: data is prepared, a network trained, scored and reported on, in one call.
+
+To the files of `fit` come `metrics.json`, `tags.csv` and `scores_PART.npz` (numbers and scores on the test and
+validation parts), `report.html` with its folder `report`, and `tensorboard`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from taggram._files import cache_home
+from taggram.datasets import TagDataset, Track, open_dataset
+from taggram.datasets._base import Part
+from taggram.errors import ConfigError, DatasetError, printable
+from taggram.learning._run_folder import begin_run
+from taggram.learning.boosted_trees import TreesConfig, fit_trees
+from taggram.learning.evaluate import (
+    Evaluation,
+    evaluate_part,
+    evaluate_prepared,
+    save_evaluations,
+    with_best_thresholds,
+)
+from taggram.learning.prepared import PreparedData, PrepareReport, Progress, prepare
+from taggram.learning.recipe import TREES, DataConfig, Recipe
+from taggram.learning.report import write_report
+from taggram.models import NETWORKS, create_model, list_models
+from taggram.models._saved import load_model
+from taggram.results import Failure, Taggram
+from taggram.tagger import Tagger
+
+if TYPE_CHECKING:
+    from taggram.frontends import FrontendConfig
+    from taggram.learning._teller import Told
+    from taggram.models._contract import TaggingModel, Task
+
+TENSORBOARD = "tensorboard"
+SCORED: tuple[Part, ...] = ("test", "valid")
+SYNTH = "synth"  # the one data set that makes itself
+TREES_RATE = 16_000  # Hz, of the sound that hand-made features are computed of
+WAIT_S = 1.0  # between looks at whether the first process has prepared the data
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told what, while a training runs; what is None is not told.
+
+    Attributes:
+        say: lines, such as what is odd about the data.
+        prepared: tracks that are prepared.
+        report: what became of preparing.
+        fitted: steps and epochs.
+        scored: clips that are scored, of a part with so many.
+    """
+
+    say: Callable[[str], None] = lambda _: None
+    prepared: Progress | None = None
+    report: Callable[[PrepareReport], None] = lambda _: None
+    fitted: Told | None = None
+    scored: Callable[[Part, int, Failure | None], None] = lambda *_: None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left.
+
+    Attributes:
+        folder: of the run.
+        evaluations: scores beside labels, of the test and the validation part, as far as these have clips.
+        history: figures of each epoch; none of boosted trees.
+    """
+
+    folder: Path
+    evaluations: tuple[Evaluation, ...]
+    history: list[dict[str, float]]
+
+
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    n_workers: int | None = None,
+    watcher: Watcher | None = None,
+) -> TrainResult | None:
+    """Train as a recipe says, and score what came of it.
+
+    Args:
+        recipe: what to do; see `Recipe.load`.
+        out: folder of the run, new or empty.
+        resume: whether to go on with the run that is in it.
+        device: "auto", "cpu", "cuda", ...
+        n_workers: processes that prepare and score; None is one a core.
+        watcher: is told what happens.
+
+    Returns:
+        The run; None in the other processes that torchrun started.
+
+    Raises:
+        ConfigError: something in the recipe makes no sense.
+        DatasetError: the data is missing, or does not fit.
+        TrainingError: the folder holds a run already, or training fails.
+        MissingExtraError: a package is not installed.
+    """
+    folder, watcher = Path(out), watcher or Watcher()
+    dataset = open_data(recipe.data, watcher)
+    if recipe.network == TREES:
+        return _train_trees(recipe, folder, dataset, n_workers, watcher)
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from taggram.learning.fit import fit
+
+    frontend = _frontend_of(recipe)
+    data = _prepared(recipe.data, dataset, frontend.sample_rate, frontend, n_workers, watcher)
+    model = build(recipe, data.tags, "one" if recipe.fit.loss == "cross_entropy" else data.task)
+    result = fit(
+        model, data, folder, recipe.fit, augment=recipe.augment, use_features=recipe.data.features, resume=resume,
+        device=device, facts=recipe.to_dict(), told=watcher.fitted,
+        loggers=[TensorBoardLogger(folder, name="", version=TENSORBOARD)],
+    )  # fmt: skip
+    if not _is_first():
+        return None
+    tagger = Tagger(folder, device=device, hop_frames=recipe.evaluate.hop_frames)
+    evaluations = with_best_thresholds([
+        _score(tagger, recipe, dataset, data, part, n_workers, watcher) for part in SCORED if len(data.index(part))
+    ])  # fmt: skip
+    _write(evaluations, recipe, folder)
+    return TrainResult(folder, tuple(evaluations), result.history)
+
+
+def build(recipe: Recipe, tags: Sequence[str], task: Task) -> TaggingModel:
+    """Build the network of a recipe, with a head for some tags.
+
+    Args:
+        recipe: names the network, and the seed of its first weights.
+        tags: names.
+        task: whether several of them may hold, or exactly one does.
+
+    Returns:
+        The network in training mode.
+
+    Raises:
+        ConfigError: the network has no such option.
+    """
+    torch.manual_seed(recipe.fit.seed)
+    if recipe.network in NETWORKS:
+        model = create_model(recipe.network, n_tags=len(tags), task=task, **recipe.options)
+        model.tags = tuple(tags)
+        return model.train()
+    if recipe.network in list_models():
+        model = create_model(recipe.network, **recipe.options)
+    else:
+        model = load_model(recipe.network)
+    model.reset_head(len(tags), tags=tuple(tags), task=task)
+    return model.train()
+
+
+def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
+    """Open the data set of a recipe.
+
+    Args:
+        config: names it.
+        watcher: is told what is odd about it.
+
+    Returns:
+        The data set; None where there is prepared data alone.
+
+    Raises:
+        ConfigError: no data is named.
+        DatasetError: it is not as it should be.
+    """
+    if not config.name or (config.prepared and not config.root and config.name != SYNTH):
+        if config.prepared:
+            return None
+        raise ConfigError(
+            "there is no data: say data=NAME data.root=DIR, such as data=csv data.root=my-sounds; data=synth makes "
+            "some up. `taggram data list` shows what there is."
+        )
+    root = config.root or (str(_synth_root(config)) if config.name == SYNTH else "")
+    if not root:
+        raise ConfigError(f"data.root is missing: the folder in which {config.name} lies, as data.root=DIR.")
+    if config.name == SYNTH and not Path(root).exists():
+        watcher.say(f"making up music in {printable(root)}")
+    dataset = open_dataset(config.name, root, **config.options)
+    for note in dataset.notes():
+        watcher.say(f"note: {note}")
+    return dataset
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _synth_root(config: DataConfig) -> Path:
+    """Say where made-up music lies that was given no folder: one for each set of options."""
+    given = [f"{name}={config.options[name]}" for name in ("n_tracks", "length_s", "seed") if name in config.options]
+    return cache_home() / "data" / "-".join([SYNTH, *given])
+
+
+def _frontend_of(recipe: Recipe) -> FrontendConfig:
+    """Give the settings of the front-end of a recipe's network, which is not given any storage for that."""
+    if recipe.network in NETWORKS:
+        with torch.device("meta"):
+            return create_model(recipe.network, **recipe.options).frontend.config
+    is_named = recipe.network in list_models()
+    model = create_model(recipe.network, **recipe.options) if is_named else load_model(recipe.network)
+    return model.frontend.config
+
+
+def _prepared(
+    config: DataConfig,
+    dataset: TagDataset | None,
+    sample_rate: int,
+    frontend: FrontendConfig | None,
+    n_workers: int | None,
+    watcher: Watcher,
+) -> PreparedData:
+    """Open the prepared data, after preparing it where it is not."""
+    if dataset is None:
+        return PreparedData(config.prepared)
+    frontend = frontend if config.features else None
+    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, sample_rate, frontend)
+    if _is_first():
+        if not (folder / "card.json").exists():
+            watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
+        report = prepare(
+            dataset, folder, sample_rate=sample_rate, n_workers=n_workers, frontend=frontend, progress=watcher.prepared
+        )
+        watcher.report(report)
+    else:
+        _wait_for(folder)
+    return PreparedData(folder)
+
+
+def _cached_data(dataset: TagDataset, sample_rate: int, frontend: FrontendConfig | None) -> Path:
+    """Name a folder in the cache after all that prepared data follows from, the state of the sound files too."""
+    digest = hashlib.sha256()
+    facts = [dataset.card.name, os.path.realpath(dataset.root), dataset.split, dataset.tags, dataset.task, sample_rate]
+    digest.update(json.dumps([*facts, repr(frontend)]).encode())
+    for track in dataset.tracks():
+        known = (
+            track.track_id,
+            str(track.path),
+            track.part,
+            track.tags,
+            track.start_s,
+            track.end_s,
+            *track.columns.items(),
+        )
+        digest.update(f"{known}{_state_of(track.path)}".encode("utf-8", "surrogateescape"))
+    return cache_home() / "prepared" / f"{dataset.card.name}-{sample_rate}-{digest.hexdigest()[:16]}"
+
+
+def _state_of(path: Path) -> str:
+    """Give what tells that a file has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_first() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _wait_for(folder: Path) -> None:
+    """Wait until the first process has prepared the data; where that fails, torchrun ends this one."""
+    while True:
+        try:
+            PreparedData(folder)
+        except DatasetError:
+            time.sleep(WAIT_S)
+        else:
+            return
+
+
+def _train_trees(
+    recipe: Recipe, folder: Path, dataset: TagDataset | None, n_workers: int | None, watcher: Watcher
+) -> TrainResult:
+    """Train boosted trees, and score them as a network is."""
+    config = TreesConfig.from_dict({"seed": recipe.fit.seed, **recipe.trees})
+    begin_run(folder, recipe.to_dict(), resume=False)
+    data = _prepared(recipe.data, dataset, TREES_RATE, None, n_workers, watcher)
+    result = fit_trees(data, config, n_workers=n_workers)
+    evaluations = with_best_thresholds([result.evaluations[part] for part in SCORED if part in result.evaluations])
+    _write(evaluations, recipe, folder)
+    return TrainResult(folder, tuple(evaluations), [])
+
+
+def _score(
+    tagger: Tagger,
+    recipe: Recipe,
+    dataset: TagDataset | None,
+    data: PreparedData,
+    part: Part,
+    n_workers: int | None,
+    watcher: Watcher,
+) -> Evaluation:
+    """Score the clips of a part: from their files, or where these are not at hand as they were prepared."""
+    clip_score = recipe.evaluate.clip_score
+    n_clips = len(data.index(part))
+
+    def told(_: Track, result: Taggram | Failure) -> None:
+        watcher.scored(part, n_clips, result if isinstance(result, Failure) else None)
+
+    if dataset is not None:
+        return evaluate_part(tagger, dataset, part, clip_score=clip_score, n_workers=n_workers, told=told)
+    return evaluate_prepared(tagger, data, part, clip_score=clip_score, told=told)
+
+
+def _write(evaluations: Sequence[Evaluation], recipe: Recipe, folder: Path) -> None:
+    """Write numbers, scores and the report on the first part."""
+    if not evaluations:
+        raise DatasetError("no clip of test or valid could be scored.")
+    save_evaluations(evaluations, folder)
+    write_report(evaluations[0], folder, published=recipe.beside)
