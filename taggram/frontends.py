@@ -401,6 +401,9 @@ class Frontend(nn.Module):
     with, and `sample_rate` in Hz, `hop_length` and `frame_length` in samples, `n_frames` of the patch that a network
     looks at.
 
+    A network that was trained on samples of few bits has never met what lies below them, and some logarithms tell it
+    apart: `sample_bits`, None at first, is the number of bits to which samples are rounded before anything else.
+
     Args:
         config: how the frames are made.
         framing: which samples a frame is made of.
@@ -417,6 +420,7 @@ class Frontend(nn.Module):
         self.n_bands = n_bands
         self.frame_length = framing.length
         self.needs_whole_sound = needs_whole_sound
+        self.sample_bits: int | None = None
         self._framing = framing
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -476,8 +480,24 @@ class Frontend(nn.Module):
         n_samples = waveform.shape[1]
         if n_samples < self._framing.least:
             raise AudioError(self._framing.too_short(n_samples))
-        padded = self._framing.pad(waveform, self._framing.before, self._framing.after(n_samples))
+        padded = self._framing.pad(self.rounded(waveform), self._framing.before, self._framing.after(n_samples))
         return self._frame_values(self._framed(padded))
+
+    def rounded(self, samples: Tensor) -> Tensor:
+        """Round samples to `sample_bits`, as whole numbers of so many bits are; gradients pass as they are.
+
+        Args:
+            samples: any shape, -1 to 1.
+
+        Returns:
+            The same shape; the same tensor where nothing is rounded.
+        """
+        if self.sample_bits is None:
+            return samples
+        scale = 2.0 ** (self.sample_bits - 1)
+        with torch.no_grad():
+            rounded = (samples * scale).round_().clamp_(-scale, scale - 1) / scale
+        return samples + (rounded - samples).detach() if samples.requires_grad else rounded
 
     def _framed(self, padded: Tensor) -> Tensor:
         """(batch, samples) to (batch, frames, length), a view."""
@@ -708,7 +728,7 @@ class FrontendStream:
         self._check_open()
         if self._kept is not None and self._kept.dtype != samples.dtype:
             raise AudioError(f"a block of {samples.dtype} came after blocks of {self._kept.dtype}.")
-        block = samples[None]
+        block = self._frontend.rounded(samples)[None]
         kept = block if self._kept is None else torch.cat((self._kept, block), dim=1)
         self._n_samples += len(samples)
         if not self._begun and self._n_samples >= self._framing.least:

@@ -177,7 +177,7 @@ class TagDataset(abc.ABC):
         self.tags: tuple[str, ...] = self.card.vocabularies[self.vocabulary] if self.vocabulary else ()
         self.task: Task = self.card.task
 
-    @classmethod
+    @classmethod  # noqa: B027 (most are not made up)
     def make(cls, root: Path, told: Callable[[int, int], object], **options: Any) -> None:
         """Write the sound of a data set that is made up; of others nothing is written.
 

@@ -39,6 +39,8 @@ class FitConfig:
             kernels and the scales of batch norms, or "all" that learns.
         clip_norm: largest norm of the gradient; None is no limit.
         trunk_lr: times the learning rate for all but the head; 0 freezes it.
+        norm_momentum: share of a new batch in the running statistics of batch norms; None is the network's own, which
+            for many is 0.01: too little for a training of a few hundred steps.
         batch_size: patches a step.
         accumulate: batches whose gradients are summed up to one step of the optimiser.
         sampling: "random" is random patches of each track, drawn anew each epoch, "all" is all patches of each.
@@ -75,6 +77,7 @@ class FitConfig:
     l2_of: Penalised = "kernels"
     clip_norm: float | None = None
     trunk_lr: float = 1.0
+    norm_momentum: float | None = None
     batch_size: int = 32
     accumulate: int = 1
     sampling: Sampling = "random"
@@ -105,6 +108,8 @@ class FitConfig:
             check_count("n_loaders", self.n_loaders, 0)
         for name in ("nesterov", "l2_in_valid_loss", "compile"):
             check_flag(name, getattr(self, name))
+        if self.norm_momentum is not None:
+            check_share("norm_momentum", self.norm_momentum)
         for name in ("lr", "eps", "clip_norm", "max_minutes"):
             value = getattr(self, name)
             optional = value is None and name not in ("lr", "eps")

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from taggram.learning.prepared import PreparedData
 
 N_FOR_STATISTICS = 1000  # patches that mean and spread of the input are taken from
+SAMPLE_BITS = 16  # of prepared data: what the network hears when it tags is to be what it was trained on
 VALID_CLIPS = 16  # clips that validation reads at once
 MOST_LOADERS = 8  # processes that read beside a GPU: more than it can eat
 EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should be
@@ -60,6 +61,7 @@ EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should b
     "Checkpoint directory .* exists and is not empty",
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # its own use of torch
     "You're resuming from a checkpoint that ended before the epoch ended",  # our loader begins at the step itself
+    "Found .* module\\(s\\) in eval mode at the start of training",  # a trunk that learns nothing
     "The number of training batches .* is smaller than the logging interval",
 )
 
@@ -123,6 +125,7 @@ def fit(
     """
     augment = augment or AugmentConfig()
     check_fits(model, data, use_features=use_features)
+    model.frontend.sample_bits = SAMPLE_BITS
     _check_task(model, data, config)
     _check_augment(augment, model, use_features)
     train, valid = data.index("train"), data.index("valid")

@@ -76,8 +76,13 @@ class TaggingSystem(lightning.LightningModule):
         self._has_stopped = False
         self._train_losses: list[Tensor] = []
         self._clips: list[tuple[Tensor, Tensor, Tensor]] = []
+        if config.norm_momentum is not None:
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.momentum = config.norm_momentum
         if config.trunk_lr == 0:
             freeze_trunk(model)
+            self.train()
 
     # -- a step --------------------------------------------------------------------------------------------------------
 

@@ -229,7 +229,9 @@ class TaggingModel(nn.Module, abc.ABC):
             if name not in known:
                 raise ConfigError(f"the front-end has no setting {name!r}.{did_you_mean(name, known)}")
         if changes:
+            sample_bits = self.frontend.sample_bits
             self.frontend = create_frontend(dataclasses.replace(config, **changes))
+            self.frontend.sample_bits = sample_bits
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model into a file; `taggram.load_model` gives it back.

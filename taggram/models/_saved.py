@@ -34,6 +34,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "tags": (list, type(None)),
     "task": str,
     "frontend": dict,
+    "sample_bits": (int, type(None)),
 }
 
 
@@ -91,6 +92,7 @@ def describe(model: TaggingModel) -> dict[str, Any]:
         "tags": None if model.tags is None else list(model.tags),
         "task": model.task,
         "frontend": config_to_dict(model.frontend.config),
+        "sample_bits": model.frontend.sample_bits,
     }
 
 
@@ -131,6 +133,7 @@ def load_model(path: str | Path) -> TaggingModel:
     load_strictly(model, tensors, printable(str(path)))
     if frontend != model.frontend.config:
         model.frontend = create_frontend(frontend)
+    model.frontend.sample_bits = card["sample_bits"]
     if card["tags"] is not None and len(card["tags"]) != model.n_tags:
         raise WeightsError(f"{printable(str(path))}: {len(card['tags'])} tags for {model.n_tags} outputs.")
     model.tags = None if card["tags"] is None else tuple(card["tags"])
@@ -180,4 +183,4 @@ def _checked(text: str, path: Path) -> dict[str, Any]:
         wrong = ["tags"]
     if wrong:
         raise WeightsError(f"{printable(str(path))}: its card lacks {', '.join(wrong)}, or has it of another kind.")
-    return card
+    return {"sample_bits": None, **card}
