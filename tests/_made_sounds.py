@@ -9,7 +9,7 @@ import soundfile
 
 RATE = 22_050
 TAGS = ("low", "high", "noisy")
-SMALL = ("options.kernel=3", "options.depth=3", "options.n_samples=2187")  # of samplecnn: a network that is quick to train
+SMALL = ("options.kernel=3", "options.depth=3", "options.n_samples=2187")  # a samplecnn that is quick to train
 QUICK = (*SMALL, "fit.batch_size=8", "fit.lr=0.003")
 
 

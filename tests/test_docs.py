@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from _at_hand import needs_weights
+from _made_sounds import write_set
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -31,6 +32,7 @@ def home(tmp_path_factory):
     (home / "Music").mkdir()
     for name in ("song.mp3", "mix.flac", "Music/one.wav", "Music/two.ogg"):
         soundfile.write(home / name, noise, 44_100)
+    write_set(home / "sounds")
     soundfile.write(home / "three.opus", noise[:, 0], 48_000, format="OGG", subtype="OPUS")
     return home
 

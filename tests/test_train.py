@@ -1,4 +1,4 @@
-"""`taggram train` and `taggram evaluate` as people use them: from sound on disk to a model that tags, with its numbers."""
+"""`taggram train` and `taggram evaluate` as people use them: from sound on disk to a model that tags, and numbers."""
 
 from __future__ import annotations
 

@@ -20,6 +20,6 @@ def print_recipes() -> None:
     console.print(table)
     console.print(
         "A network (`taggram models`) is trained from scratch by its own name, and trained weights such as musicnn.mtt "
-        "get a new head; boosted_trees are the baseline without a network. `taggram train NAME --show` prints all settings.",
+        "get a new head; boosted_trees are the baseline. `taggram train NAME --show` prints all settings.",
         style="dim",
     )

@@ -14,7 +14,7 @@ from taggram.errors import ConfigError, TrainingError, printable
 CONFIG, HISTORY, CURVES, MODEL, LAST = "config.json", "metrics.csv", "curves.png", "model.safetensors", "last.ckpt"
 FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc", "valid_accuracy")
 MAY_CHANGE = {  # settings that a run may go on with differently, since no number depends on them before they matter
-    ("fit", name) for name in ("max_epochs", "max_minutes", "n_loaders", "checkpoint_steps")
+    ("fit", name) for name in ("max_epochs", "max_minutes", "n_loaders", "keep_memory", "checkpoint_steps")
 }  # fmt: skip
 
 

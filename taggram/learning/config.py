@@ -56,6 +56,8 @@ class FitConfig:
         seed: of the first weights, the order, the crops and dropout.
         precision: of the arithmetic.
         compile: whether torch compiles the network.
+        keep_memory: whether memory that is free again is kept for the next step and not given back to the system, where
+            that is Linux with glibc: up to twice as quick on a CPU, for up to two and a half times the memory.
         n_loaders: processes that read data beside the training; 0 reads in its own. None is 0 on a CPU, and one a core
             beside a GPU, up to 8.
         checkpoint_steps: steps between checkpoints within an epoch; None is at its end alone.
@@ -91,6 +93,7 @@ class FitConfig:
     seed: int = 0
     precision: Precision = "32-true"
     compile: bool = False
+    keep_memory: bool = False
     n_loaders: int | None = None
     checkpoint_steps: int | None = None
 
@@ -106,7 +109,7 @@ class FitConfig:
         check_count("seed", self.seed, 0)
         if self.n_loaders is not None:
             check_count("n_loaders", self.n_loaders, 0)
-        for name in ("nesterov", "l2_in_valid_loss", "compile"):
+        for name in ("nesterov", "l2_in_valid_loss", "compile", "keep_memory"):
             check_flag(name, getattr(self, name))
         if self.norm_momentum is not None:
             check_share("norm_momentum", self.norm_momentum)

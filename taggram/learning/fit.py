@@ -8,6 +8,7 @@ reads).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 N_FOR_STATISTICS = 1000  # patches that mean and spread of the input are taken from
 SAMPLE_BITS = 16  # of prepared data: what the network hears when it tags is to be what it was trained on
 VALID_CLIPS = 16  # clips that validation reads at once
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 MOST_LOADERS = 8  # processes that read beside a GPU: more than it can eat
 EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should be
     ".*does not have many workers",
@@ -125,55 +127,32 @@ def fit(
     """
     augment = augment or AugmentConfig()
     check_fits(model, data, use_features=use_features)
-    model.frontend.sample_bits = SAMPLE_BITS
     _check_task(model, data, config)
     _check_augment(augment, model, use_features)
-    train, valid = data.index("train"), data.index("valid")
-    if not len(valid):
-        train, valid = drawn_for_validation(train, config.valid_share, config.seed)
-    if not len(valid):
-        raise DatasetError(
-            "there is no track to validate on; is there a part named valid? fit.valid_share=0.1 draws one out of train."
-        )
-    known = {
-        **(facts or {}), "version": taggram.__version__, "fit": config.to_dict(), "augment": augment.to_dict(),
-        "data": {**(facts or {}).get("data", {}), **data_facts(data), "features": use_features},
-    }  # fmt: skip
+    model.frontend.sample_bits = SAMPLE_BITS
+    if config.keep_memory:
+        _keep_memory()
+    augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
+    patches, clips = _patches_and_clips(model, data, config, augmenter, use_features)
     ranks = _Ranks.of_environment()
     if ranks.is_first:
+        known = {
+            **(facts or {}), "version": taggram.__version__, "fit": config.to_dict(), "augment": augment.to_dict(),
+            "data": {**(facts or {}).get("data", {}), **data_facts(data), "features": use_features},
+        }  # fmt: skip
         begin_run(folder, known, resume=resume)
-    reader: TrackReader = FeatureReader(data) if use_features else data
-    n_samples = model.frontend.n_frames if use_features else model.frontend.n_samples_for(model.frontend.n_frames)
-    hop = config.hop_frames and config.hop_frames * (1 if use_features else model.frontend.hop_length)
-    augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
-    patches = TrainingPatches(
-        reader, train, n_samples, config.sampling, config.seed,
-        hop=hop, per_track=config.patches_per_track, augmenter=augmenter,
-    )  # fmt: skip
     last = folder / LAST if resume and (folder / LAST).exists() else None
-    history: list[dict[str, float]] = read_history(folder) if last else []
-
-    def report(figures: dict[str, float]) -> None:
-        del history[int(figures["epoch"]) - 1 :]  # what a run wrote after its last checkpoint
-        history.append(figures)
-        if ranks.is_first:
-            write_history(folder, history)
-
+    history = _History(folder, go_on=last is not None, writes=ranks.is_first)
     best = folder / MODEL
     system = TaggingSystem(
-        model,
-        config,
-        save_best=lambda: model.save(best) if ranks.is_first else None,
-        load_best=lambda: _take_over(model, best),
-        report=report,
-        augmenter=augmenter if augment.masks else None,
-    )
+        model, config, save_best=lambda: model.save(best) if ranks.is_first else None,
+        load_best=lambda: _take_over(model, best), report=history.add, augmenter=augmenter if augment.masks else None,
+    )  # fmt: skip
     if last is None:
         set_statistics(system, patches)
-    loaders = _Loaders(system, patches, Clips(reader, valid, n_samples), config, ranks)
     patch_s = model.frontend.n_frames * model.frontend.hop_length / model.frontend.sample_rate
-    teller = Teller(told if ranks.is_first else None, config.batch_size * patch_s, lambda: history[-1])
-    with _only_what_is_unexpected():
+    teller = Teller(told if ranks.is_first else None, config.batch_size * patch_s, lambda: history.rows[-1])
+    with _only_what_is_unexpected(), history.drawn():
         trainer = lightning.Trainer(
             **_hardware(device, ranks), precision=config.precision,
             max_epochs=config.max_epochs, accumulate_grad_batches=config.accumulate,
@@ -182,12 +161,9 @@ def fit(
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )  # fmt: skip
-        try:
-            trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
-        finally:
-            if ranks.is_first:
-                draw_run(folder, history, folder.resolve().name)
-    return FitResult(load_model(best), history, folder)
+        loaders = _Loaders(system, patches, clips, config, ranks)
+        trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+    return FitResult(load_model(best), history.rows, folder)
 
 
 def check_fits(model: TaggingModel, data: PreparedData, *, use_features: bool = False) -> None:
@@ -272,6 +248,58 @@ class _Ranks:
         return self.rank == 0
 
 
+class _History:
+    """The figures of all epochs, in memory and in the folder of the run.
+
+    Args:
+        folder: of the run.
+        go_on: whether those of a run that was cut short come first.
+        writes: whether this process writes them.
+    """
+
+    def __init__(self, folder: Path, *, go_on: bool, writes: bool) -> None:
+        self.rows: list[dict[str, float]] = read_history(folder) if go_on else []
+        self._folder, self._writes = folder, writes
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Take in the figures of an epoch, in the place of what a run wrote after its last checkpoint."""
+        del self.rows[int(figures["epoch"]) - 1 :]
+        self.rows.append(figures)
+        if self._writes:
+            write_history(self._folder, self.rows)
+
+    @contextlib.contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw them at the end, however it ends."""
+        try:
+            yield
+        finally:
+            if self._writes:
+                draw_run(self._folder, self.rows, self._folder.resolve().name)
+
+
+def _patches_and_clips(
+    model: TaggingModel, data: PreparedData, config: FitConfig, augmenter: Augmenter, use_features: bool
+) -> tuple[TrainingPatches, Clips]:
+    """Give what is trained on and what is validated on."""
+    train, valid = data.index("train"), data.index("valid")
+    if not len(valid):
+        train, valid = drawn_for_validation(train, config.valid_share, config.seed)
+    if not len(valid):
+        raise DatasetError(
+            "there is no track to validate on; is there a part named valid? fit.valid_share=0.1 draws one out of train."
+        )
+    frontend = model.frontend
+    reader: TrackReader = FeatureReader(data) if use_features else data
+    n_samples = frontend.n_frames if use_features else frontend.n_samples_for(frontend.n_frames)
+    hop = config.hop_frames and config.hop_frames * (1 if use_features else frontend.hop_length)
+    patches = TrainingPatches(
+        reader, train, n_samples, config.sampling, config.seed,
+        hop=hop, per_track=config.patches_per_track, augmenter=augmenter,
+    )  # fmt: skip
+    return patches, Clips(reader, valid, n_samples)
+
+
 def _check_task(model: TaggingModel, data: PreparedData, config: FitConfig) -> None:
     """Refuse a task that the tracks do not have.
 
@@ -307,6 +335,14 @@ def _checkpoints(folder: Path, config: FitConfig) -> list[Callback]:
     if config.checkpoint_steps is not None:
         kept.append(ModelCheckpoint(**names, every_n_train_steps=config.checkpoint_steps))
     return kept
+
+
+def _keep_memory() -> None:
+    """Let the C library give no memory back: a step that takes it anew spends near half its time on page faults."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system, or another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _limits(config: FitConfig) -> list[Callback]:

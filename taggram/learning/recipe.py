@@ -26,7 +26,10 @@ TREES = "boosted_trees"  # a recipe that trains no network
 SECTIONS = ("options", "data", "fit", "augment", "evaluate", "trees")
 FROM_SCRATCH: dict[str, Any] = {  # of a network that has no recipe by this name; found on small sets of sound
     "keep": "valid_auc",
+    "lr": 0.002,
+    "batch_size": 16,
     "norm_momentum": 0.1,
+    "keep_memory": True,
     "schedule": {"rule": "plateau", "factor": 0.3, "patience": 8, "stop_after": None},
 }
 FINE_TUNING: dict[str, Any] = {**FROM_SCRATCH, "trunk_lr": 0.1, "max_epochs": 30}  # of weights that are trained already
