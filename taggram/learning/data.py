@@ -103,12 +103,13 @@ class TrainingPatches(Dataset[tuple[Tensor, Tensor, int]]):
         return self._augmenter.waveform(samples, position, self._n_samples), labels
 
     def _crop(self, row: int, patch: int, position: int, n_samples: int) -> NDArray[np.float32]:
-        """Cut a stretch out of a track; a track that is shorter is repeated until it fills one."""
+        """Cut a stretch out of a track; a random one of a track that is shorter begins anywhere in it."""
         length = self._data.n_samples(row)
         if self._sampling == "all":
             start = min(patch * self._hop, max(length - n_samples, 0))
         else:
-            start = int(generator(self.seed, Purpose.CROP, position).integers(max(length - n_samples, 0) + 1))
+            n_starts = length - n_samples + 1 if length >= n_samples else length
+            start = int(generator(self.seed, Purpose.CROP, position).integers(n_starts))
         return cut(self._data, row, start, n_samples)
 
 
@@ -188,7 +189,7 @@ class FeatureReader:
 
 
 def cut(data: TrackReader, row: int, start: int, n_samples: int) -> NDArray[np.float32]:
-    """Read a stretch of a track; one that is shorter is repeated until it fills it.
+    """Read a stretch of a track; one that is shorter is repeated until it fills it, from the start of the stretch on.
 
     Args:
         data: what it is read with.
@@ -202,7 +203,7 @@ def cut(data: TrackReader, row: int, start: int, n_samples: int) -> NDArray[np.f
     length = data.n_samples(row)
     if length >= n_samples:
         return data.crop(row, start, n_samples)
-    whole = data.crop(row, 0, length)
+    whole = np.roll(data.crop(row, 0, length), -start, axis=0)
     return np.resize(whole, (n_samples, *whole.shape[1:]))
 
 

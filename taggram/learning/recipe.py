@@ -30,7 +30,7 @@ FROM_SCRATCH: dict[str, Any] = {  # of a network that has no recipe by this name
     "batch_size": 16,
     "norm_momentum": 0.1,
     "keep_memory": True,
-    "schedule": {"rule": "plateau", "factor": 0.3, "patience": 8, "stop_after": None},
+    "schedule": {"rule": "plateau", "factor": 0.3, "patience": 6},
 }
 FINE_TUNING: dict[str, Any] = {**FROM_SCRATCH, "trunk_lr": 0.1, "max_epochs": 30}  # of weights that are trained already
 PUBLISHED = {"system", "source", "split"}  # what a published row says beside its numbers

@@ -7,6 +7,7 @@ cannot come apart. Nothing in a file is run.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -58,6 +59,7 @@ def save_model(model: TaggingModel, path: Path) -> None:
     with written_aside(path) as aside, written_aside(path.with_suffix(".json")) as card_aside:
         save_file(tensors, aside, metadata={CARD_KEY: card})
         card_aside.write_text(card + "\n", encoding="utf-8")
+        aside.chmod(stat.S_IMODE(card_aside.stat().st_mode))  # safetensors would keep it to its writer
 
 
 def describe(model: TaggingModel) -> dict[str, Any]:
