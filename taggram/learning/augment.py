@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taggram._checks import check, check_count, is_number
-from taggram.errors import ConfigError, did_you_mean, missing_extra
+from taggram.errors import ConfigError, missing_extra
 from taggram.frontends import RawFrames
 from taggram.learning._random import Purpose, generator
+from taggram.learning._settings import from_values
 from taggram.models._contract import TaggingModel
 
 Samples: TypeAlias = NDArray[np.float32]
@@ -118,15 +119,7 @@ class AugmentConfig:
         Raises:
             ConfigError: there is no such setting, or a value makes no sense.
         """
-        known = [one.name for one in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                near = did_you_mean(str(name), known)
-                raise ConfigError(f"augment has no setting {name!r}.{near} Its settings are {', '.join(known)}.")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**given)
+        return from_values(cls, "augment", values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all settings as plain values, which `from_dict` takes."""

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from taggram._checks import check, check_choice, check_count, is_number
 from taggram._processes import n_cores
 from taggram.datasets._base import PARTS, Part, Task, Value, name_some
-from taggram.errors import ConfigError, DatasetError, did_you_mean, missing_extra
+from taggram.errors import DatasetError, missing_extra
 from taggram.learning import metrics as m
 from taggram.learning._clip_features import ClipFeatures, Told, clip_features, side_by_side
 from taggram.learning._hand_made import FAMILIES, FEATURE_SETS, FeatureSet
 from taggram.learning._random import Purpose, generator
+from taggram.learning._settings import from_values
 from taggram.learning.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -96,12 +97,7 @@ class TreesConfig:
         Raises:
             ConfigError: there is no such setting, or a value makes no sense.
         """
-        known = [one.name for one in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                hint = did_you_mean(str(name), known)
-                raise ConfigError(f"trees has no setting {name!r}.{hint} Its settings are {', '.join(known)}.")
-        return cls(**values)
+        return from_values(cls, "trees", values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all settings as plain values."""

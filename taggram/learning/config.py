@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from taggram._checks import check, check_choice, check_count, check_flag, check_share, is_number
-from taggram.errors import ConfigError, did_you_mean
+from taggram.learning._settings import from_values
 from taggram.learning.data import Sampling
 from taggram.learning.schedules import ScheduleConfig
 
@@ -39,6 +39,7 @@ class FitConfig:
             kernels and the scales of batch norms, or "all" that learns.
         clip_norm: largest norm of the gradient; None is no limit.
         trunk_lr: times the learning rate for all but the head; 0 freezes it.
+        freeze: parts of the network that learn nothing, such as ("timbral", "temporal") of musicnn.
         norm_momentum: share of a new batch in the running statistics of batch norms; None is the network's own, which
             for many is 0.01: too little for a training of a few hundred steps.
         batch_size: patches a step.
@@ -79,6 +80,7 @@ class FitConfig:
     l2_of: Penalised = "kernels"
     clip_norm: float | None = None
     trunk_lr: float = 1.0
+    freeze: tuple[str, ...] = ()
     norm_momentum: float | None = None
     batch_size: int = 32
     accumulate: int = 1
@@ -111,6 +113,8 @@ class FitConfig:
             check_count("n_loaders", self.n_loaders, 0)
         for name in ("nesterov", "l2_in_valid_loss", "compile", "keep_memory"):
             check_flag(name, getattr(self, name))
+        are_names = isinstance(self.freeze, tuple) and all(isinstance(name, str) for name in self.freeze)
+        check(are_names, "freeze", self.freeze, 'names of parts, such as ["timbral", "temporal"]')
         if self.norm_momentum is not None:
             check_share("norm_momentum", self.norm_momentum)
         for name in ("lr", "eps", "clip_norm", "max_minutes"):
@@ -145,21 +149,9 @@ class FitConfig:
         """
         given = dict(values)
         if isinstance(given.get("schedule"), Mapping):
-            given["schedule"] = _made(ScheduleConfig, "fit.schedule", given["schedule"])
-        made: FitConfig = _made(cls, "fit", given)
-        return made
+            given["schedule"] = from_values(ScheduleConfig, "fit.schedule", given["schedule"])
+        return from_values(cls, "fit", given)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all settings as plain values."""
         return dataclasses.asdict(self)
-
-
-def _made(kind: Any, where: str, values: Mapping[str, Any]) -> Any:
-    """Make a config dataclass, with an error that names its settings where one is wrong."""
-    known = [one.name for one in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(
-                f"{where} has no setting {name!r}.{did_you_mean(str(name), known)} Its settings are {', '.join(known)}."
-            )
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

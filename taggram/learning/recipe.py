@@ -14,11 +14,12 @@ from typing import Any, Self, get_args
 from taggram._checks import check_choice, check_count, check_flag
 from taggram.datasets import list_datasets
 from taggram.errors import ConfigError, did_you_mean, unknown_name
+from taggram.learning._settings import from_values
 from taggram.learning.augment import AugmentConfig
 from taggram.learning.config import FitConfig
 from taggram.learning.evaluate import ClipScore
 from taggram.learning.report import Published
-from taggram.models import NETWORKS, list_models
+from taggram.models import NETWORKS, list_models, load_card
 from taggram.models._registry import is_model_file
 from taggram.recipes import list_recipes, read_recipe
 
@@ -32,7 +33,11 @@ FROM_SCRATCH: dict[str, Any] = {  # of a network that has no recipe by this name
     "keep_memory": True,
     "schedule": {"rule": "plateau", "factor": 0.3, "patience": 6},
 }
-FINE_TUNING: dict[str, Any] = {**FROM_SCRATCH, "trunk_lr": 0.1, "max_epochs": 30}  # of weights that are trained already
+FINE_TUNING: dict[str, Any] = {**FROM_SCRATCH, "trunk_lr": 0.5, "max_epochs": 60}  # of weights that are trained already
+FROZEN = {  # parts of trained networks that are best left alone: the most work, and the most general filters
+    "musicnn": ("bn_in", "timbral", "temporal"),
+    "musicnn_big": ("bn_in", "timbral", "temporal"),
+}
 PUBLISHED = {"system", "source", "split"}  # what a published row says beside its numbers
 
 
@@ -106,12 +111,7 @@ class EvaluateConfig:
         Raises:
             ConfigError: there is no such setting, or a value makes no sense.
         """
-        known = [one.name for one in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise ConfigError(f"evaluate has no setting {name!r}.{hint} Its settings are {', '.join(known)}.")
-        return cls(**values)
+        return from_values(cls, "evaluate", values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,9 @@ def _facts_of(name: str) -> dict[str, Any]:
     if name in NETWORKS:
         return {"title": f"{name}, from scratch", "network": name, "fit": dict(FROM_SCRATCH)}
     if name in list_models() or is_model_file(name):
-        return {"title": f"{name}, trained further with a new head", "network": name, "fit": dict(FINE_TUNING)}
+        frozen = FROZEN.get(load_card(name).network, ()) if name in list_models() else ()
+        fit = {**FINE_TUNING, "freeze": frozen}
+        return {"title": f"{name}, trained further with a new head", "network": name, "fit": fit}
     known = [*list_recipes(), *NETWORKS, *list_models(), TREES]
     raise unknown_name(
         "recipe, network or trained model", name, known, "`taggram train` lists the recipes, `taggram models` the rest"

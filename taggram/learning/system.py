@@ -22,6 +22,7 @@ from taggram.learning.augment import Augmenter
 from taggram.learning.config import FitConfig, Penalised
 from taggram.learning.metrics import mean_over_tags, roc_auc
 from taggram.learning.schedules import Decision, Schedule
+from taggram.learning.transfer import freeze, frozen_modules
 from taggram.models._contract import TaggingModel
 
 try:
@@ -80,9 +81,8 @@ class TaggingSystem(lightning.LightningModule):
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                     module.momentum = config.norm_momentum
-        if config.trunk_lr == 0:
-            freeze_trunk(model)
-            self.train()
+        self._frozen = frozen_modules(model, config.freeze, trunk=config.trunk_lr == 0)
+        self.train()
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
@@ -108,13 +108,9 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart += 1
 
     def train(self, mode: bool = True) -> TaggingSystem:
-        """Set the mode of training; a trunk that learns nothing stays as it is in use, its batch norms too."""
+        """Set the mode of training; parts that learn nothing stay as they are in use."""
         super().train(mode)
-        if mode and self.config.trunk_lr == 0:
-            head = {*map(id, self.model.head.modules()), id(self.model), id(self.model.head_dropout)}
-            for module in self.model.modules():
-                if id(module) not in head:
-                    module.training = False
+        freeze(self._frozen)
         return self
 
     def patches(self, sounds: Tensor) -> Tensor:
@@ -247,17 +243,6 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart = state["steps_since_restart"]
         mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
         self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
-
-
-def freeze_trunk(model: TaggingModel) -> None:
-    """Let nothing learn but the head.
-
-    Args:
-        model: the network.
-    """
-    in_head = set(map(id, model.head.parameters()))
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in in_head)
 
 
 def gathered(mine: T) -> list[T]:
