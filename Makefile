@@ -2,6 +2,7 @@
 #   make demo FILE=song.mp3   the same with a file of yours
 #   make setup                the set-up alone: .venv with taggram and all that the demo and the tests need
 #   make test-slow            the checks that take minutes
+#   make browser              Debian's Chromium, which the tests of pages drive (as root)
 #   make docs                 the pages in docs/models and the list of networks, made from the code
 #   make clean                removes what these made, but for the weights in the user's cache
 
@@ -12,7 +13,7 @@ DEMO := build/demo
 SONG := $(DEMO)/demo_song.wav
 FILE ?=
 
-.PHONY: setup weights demo test lint test-slow docs clean
+.PHONY: setup weights demo test lint test-slow browser docs clean
 
 setup: $(VENV)/set-up
 
@@ -45,6 +46,10 @@ test: lint weights
 
 test-slow: setup weights
 	$(BIN)/python -m pytest -m slow
+
+# Tests of pages skip, saying so, where there is no Chromium.
+browser:
+	command -v chromium || { apt-get update && apt-get install --yes --no-install-recommends chromium; }
 
 docs: setup
 	$(BIN)/python -m taggram.models._facts

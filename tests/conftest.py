@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,3 +100,17 @@ def wait_until(holds: Callable[[], Any], within_s: float = 60.0) -> bool:
     while not (held := holds()) and time.monotonic() < end:
         time.sleep(0.02)
     return bool(held)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; the test skips where it, or playwright, is not installed."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright, which drives a browser, is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium: `make browser` installs Debian's")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with driver.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=quiet)
+        yield opened
+        opened.close()

@@ -16,6 +16,7 @@ from taggram.datasets import Track
 from taggram.datasets._base import Part, TagDataset
 from taggram.errors import ConfigError, did_you_mean, printable
 from taggram.learning._report import Html
+from taggram.learning._run_folder import CONFIG
 from taggram.learning.evaluate import (
     SCORES,
     Evaluation,
@@ -86,11 +87,17 @@ def run_evaluation(
     if perturbations and (len(wishes.models) > 1 or wishes.data is None or not wishes.data.name):
         raise ConfigError("--perturb takes one model and the sound to change: data=NAME data.root=DIR.")
     dataset = open_data(wishes.data, Watcher(say=say)) if wishes.data else None
+    if perturbations and dataset is None:
+        raise ConfigError("--perturb changes the sound files themselves: say data.root=DIR too.")
     each = [_scored(name, dataset, wishes) if wishes.data else _left_scores(name) for name in wishes.models]
     first = [evaluations[0] for evaluations in each]
     if not folds:
         compare(first, mixed=mixed)  # raises before anything is written
-    sections = [_perturbed(first[0], dataset, perturbations, wishes)] if dataset and perturbations else []
+    is_whole = not any(evaluation.failures for evaluations in each for evaluation in evaluations)
+    sections: list[Html] = []
+    if dataset and perturbations:
+        section, all_changed = _perturbed(first[0], dataset, perturbations, wishes)
+        sections, is_whole = [section], is_whole and all_changed
     write_report(first, wishes.out, published=_published(wishes, first), mixed=mixed or folds, sections=sections)
     for name, evaluations in zip(_folder_names(wishes.models), each):
         save_evaluations(evaluations, wishes.out / name)
@@ -98,10 +105,9 @@ def run_evaluation(
             print(f"{evaluation.model}: {scores_in_words(evaluation)}")
     if folds:
         _average_folds(first, wishes.out)
-    print(
-        f"{printable(str(wishes.out))}: report.html, metrics.json{' a folder for each model' if len(each) > 1 else ''}"
-    )
-    return not any(evaluation.failures for evaluations in each for evaluation in evaluations)
+    numbers = "metrics.json" if len(each) == 1 else "metrics.json in a folder for each model"
+    print(f"{printable(str(wishes.out))}: report.html, {numbers}")
+    return is_whole
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------------
@@ -117,22 +123,16 @@ def _wishes(words: Sequence[str], n_workers: int | None) -> _Wishes:
     out, device, task = given.pop("out", ""), given.pop("device", "auto"), given.pop("task", None)
     if not out:
         raise ConfigError("out is missing: the folder for numbers and report, as out=DIR.")
+    if (Path(out) / CONFIG).exists():
+        raise ConfigError(
+            f"{printable(out)} is the folder of a run, whose numbers would be lost; name another as out=DIR."
+        )
     how = {key.removeprefix("evaluate."): given.pop(key) for key in [*given] if key.startswith("evaluate.")}
     data = given.pop("data", given.pop("data.name", ""))
     options = {key.removeprefix("data."): given.pop(key) for key in [*given] if key.startswith("data.")}
     if given:
-        known = (
-            "out",
-            "device",
-            "task",
-            "data",
-            "data.root",
-            "data.split",
-            "evaluate.clip_score",
-            "evaluate.hop_frames",
-        )
         key = next(iter(given))
-        raise ConfigError(f"there is no setting {key!r}.{did_you_mean(key, known)} There are {', '.join(known)}.")
+        raise ConfigError(f"there is no setting {key!r}.{did_you_mean(key, KEYS)} There are {', '.join(KEYS)}.")
     if task is not None:
         options["task"] = task
     asked = DataConfig.of({"name": data, **options}) if data or options else None
@@ -192,14 +192,15 @@ def _tagger(name: str, wishes: _Wishes) -> Tagger:
 
 def _perturbed(
     evaluation: Evaluation, dataset: TagDataset, perturbations: Sequence[Perturbation], wishes: _Wishes
-) -> Html:
-    """Score with changed sound, and write what comes of it."""
+) -> tuple[Html, bool]:
+    """Score with changed sound, write what comes of it, and say whether every clip could be."""
     tracks = list(dataset.tracks(evaluation.part))
     with _Bar(len(tracks), "with changed sound") as bar:
         results = evaluate_perturbed(
             _tagger(wishes.models[0], wishes), tracks, evaluation, perturbations, told=bar.told
         )
-    return write_perturbations(results, evaluation, wishes.out)
+    n_failed = len(results[0][1].failures) - len(evaluation.failures)
+    return write_perturbations(results, evaluation, wishes.out), n_failed == 0
 
 
 class _Bar:

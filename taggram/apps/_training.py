@@ -6,19 +6,21 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from taggram.apps._inputs import parse_options
 from taggram.apps._preparing import PrepareTeller, say_what_is_odd
 from taggram.apps._progress import FileProgress
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
-from taggram.learning._teller import FitProgress
 from taggram.learning.evaluate import Evaluation
 from taggram.learning.prepared import LeftOut, PrepareReport
 from taggram.learning.recipe import Recipe
 from taggram.learning.train import TrainResult, Watcher, train
 from taggram.results import Failure
+
+if TYPE_CHECKING:
+    from taggram.learning._teller import FitProgress  # loads lightning, which may not be installed
 
 TEXT_KEYS = (
     "data",
@@ -102,7 +104,6 @@ class _Screen:
         self._bar: FileProgress | None = None
         self._step: object = None
         self._best = -1.0
-        self._is_said = False
         self._preparing = PrepareTeller(Path(recipe.data.root))
 
     def __enter__(self) -> Self:
@@ -171,4 +172,6 @@ def _print_result(result: TrainResult, recipe: Recipe) -> None:
     for row in recipe.beside:
         values = ", ".join(f"{SHORT.get(name, name)} {value}" for name, value in row.values.items())
         print(f"published: {row.system}: {values}; {row.split}; {row.source}")
-    print(f"{printable(str(result.folder))}: report.html, curves.png, metrics.json, model.safetensors")
+    names = ("report.html", "curves.png", "metrics.json", "model.safetensors")  # boosted trees leave fewer
+    there = [name for name in names if (result.folder / name).exists()]
+    print(f"{printable(str(result.folder))}: {', '.join(there)}")

@@ -6,16 +6,36 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taggram._files import written_aside
 from taggram.errors import ConfigError, TrainingError, printable
 
+if TYPE_CHECKING:
+    from taggram.learning.prepared import PreparedData
+
 CONFIG, HISTORY, CURVES, MODEL, LAST = "config.json", "metrics.csv", "curves.png", "model.safetensors", "last.ckpt"
 FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc", "valid_accuracy")
+IS_NO_SETTING = ("version", "recipe")
 MAY_CHANGE = {  # settings that a run may go on with differently, since no number depends on them before they matter
     ("fit", name) for name in ("max_epochs", "max_minutes", "n_loaders", "keep_memory", "checkpoint_steps")
 }  # fmt: skip
+
+
+def refuse_run(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless that is to go on.
+
+    Args:
+        folder: of the run.
+        resume: whether a run may be there.
+
+    Raises:
+        TrainingError: the folder holds a run, and `resume` is not set.
+    """
+    if not resume and (folder / CONFIG).exists():
+        raise TrainingError(
+            f"{printable(str(folder))} holds a run already; name another folder, or go on with it by resume=true."
+        )
 
 
 def begin_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
@@ -31,12 +51,9 @@ def begin_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
         ConfigError: the run in it has other settings.
         OSError: the folder cannot be written to.
     """
+    refuse_run(folder, resume=resume)
     path = folder / CONFIG
     if path.exists():
-        if not resume:
-            raise TrainingError(
-                f"{printable(str(folder))} holds a run already; name another folder, or go on with it by resume=true."
-            )
         _refuse_other_settings(folder, facts)
     folder.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as aside:
@@ -100,15 +117,28 @@ def draw_run(folder: Path, history: list[dict[str, float]], title: str) -> None:
 
 
 def _refuse_other_settings(folder: Path, facts: Mapping[str, Any]) -> None:
-    known, wanted = read_config(folder), json.loads(json.dumps(facts))
+    known, wanted = _flat(read_config(folder)), _flat(json.loads(json.dumps(facts)))
     different = [
-        f"{section}.{name}"
-        for section, values in wanted.items()
-        if isinstance(values, dict)
-        for name in values
-        if (section, name) not in MAY_CHANGE and known.get(section, {}).get(name) != values[name]
+        ".".join(filter(None, key))
+        for key in dict.fromkeys([*wanted, *known])
+        if key not in MAY_CHANGE and known.get(key) != wanted.get(key)
     ]
     if different:
         raise ConfigError(
             f"the run in {printable(str(folder))} has other settings, {', '.join(different)}; give those."
         )
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Give each setting by section and name; what stands in no section has no name."""
+    flat: dict[tuple[str, str], Any] = {}
+    for section, values in facts.items():
+        if section not in IS_NO_SETTING:
+            named = values if isinstance(values, dict) else {"": values}
+            flat |= {(section, name): value for name, value in named.items()}
+    return flat
+
+
+def data_facts(data: PreparedData) -> dict[str, Any]:
+    """Say which data it is: name, split and its hash, tags."""
+    return {name: data.card[name] for name in ("name", "split", "split_sha256", "tags", "task", "sample_rate")}

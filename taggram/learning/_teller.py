@@ -43,23 +43,23 @@ class Teller(Callback):
 
     Args:
         told: is told; None logs to the trainer's loggers alone.
-        batch_s: length of a batch of sound, over all processes, in seconds.
+        patch_s: length of a patch of sound, in seconds.
         figures: gives those of the last epoch, at its end.
     """
 
-    def __init__(self, told: Told | None, batch_s: float, figures: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(self, told: Told | None, patch_s: float, figures: Callable[[], Mapping[str, float]]) -> None:
         self._told = told
-        self._batch_s = batch_s
+        self._patch_s = patch_s
         self._figures = figures
         self._began = self._stepped = time.monotonic()
         self._waited_s = 0.0
-        self._n_steps = 0
+        self._n_patches = 0
         self._last: FitProgress | None = None
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begin to count."""
         self._began = self._stepped = time.monotonic()
-        self._waited_s, self._n_steps = 0.0, 0
+        self._waited_s, self._n_patches = 0.0, 0
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Take in that a batch has come."""
@@ -68,11 +68,12 @@ class Teller(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *others: Any) -> None:
         """Take in that it has been learned from."""
         self._stepped = time.monotonic()
-        self._n_steps += 1
+        *_, batch, batch_idx = others
+        self._n_patches += len(batch[0]) * trainer.world_size
         elapsed_s = max(self._stepped - self._began, 1e-9)
         self._last = FitProgress(
-            epoch=trainer.current_epoch + 1, max_epochs=trainer.max_epochs or 0, step=others[-1] + 1,
-            n_steps=int(trainer.num_training_batches), sound_h_per_s=self._n_steps * self._batch_s / 3600 / elapsed_s,
+            epoch=trainer.current_epoch + 1, max_epochs=trainer.max_epochs or 0, step=batch_idx + 1,
+            n_steps=int(trainer.num_training_batches), sound_h_per_s=self._n_patches * self._patch_s / 3600 / elapsed_s,
             waiting=self._waited_s / elapsed_s,
         )  # fmt: skip
         if self._told:

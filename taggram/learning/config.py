@@ -43,7 +43,7 @@ class FitConfig:
         norm_momentum: share of a new batch in the running statistics of batch norms; None is the network's own, which
             for many is 0.01: too little for a training of a few hundred steps.
         batch_size: patches a step.
-        accumulate: batches whose gradients are summed up to one step of the optimiser.
+        accumulate: batches over whose gradients one step of the optimiser takes the mean.
         sampling: "random" is random patches of each track, drawn anew each epoch, "all" is all patches of each.
         hop_frames: from patch to patch with "all", in frames of the front-end; None is side by side.
         patches_per_track: how many random patches of each track an epoch has (None is 1); with "all" how many at most,

@@ -598,8 +598,13 @@ def over_folds(evaluations: Sequence[Evaluation]) -> dict[str, m.OverFolds]:
         Mean and standard deviation of each number over all tags.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, one comes twice, or they are not of one cross-validation.
     """
+    for name in ("data_set", "part", "tags", "task", "clip_score"):
+        if len({getattr(evaluation, name) for evaluation in evaluations}) > 1:
+            raise ConfigError(f"these are no folds of one cross-validation: their {name} differs.")
+    splits = [(evaluation.split, evaluation.split_sha256) for evaluation in evaluations]
+    check(len(set(splits)) == len(splits), "the splits", [split for split, _ in splits], "each fold once")
     folds = []
     for evaluation in evaluations:
         numbers = evaluation.metrics(n_resamples=0)[evaluation.part]

@@ -12,7 +12,9 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,9 +26,11 @@ import torch
 from torch.utils.data import DataLoader
 
 import taggram
-from taggram.errors import ConfigError, DatasetError
+from taggram._files import written_aside
+from taggram.errors import ConfigError, DatasetError, TrainingError, printable
 from taggram.learning._random import Purpose, generator
-from taggram.learning._run_folder import LAST, MODEL, begin_run, draw_run, read_history, write_history
+from taggram.learning._ranks import Ranks
+from taggram.learning._run_folder import LAST, MODEL, begin_run, data_facts, draw_run, read_history, write_history
 from taggram.learning.augment import AugmentConfig, Augmenter, check_augment_fits
 from taggram.learning.config import FitConfig
 from taggram.learning.data import (
@@ -48,6 +52,7 @@ from taggram.models._saved import load_model
 import lightning  # isort: skip
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer  # isort: skip
 from lightning.pytorch.loggers import Logger  # isort: skip
+from lightning.pytorch.plugins.io import TorchCheckpointIO  # isort: skip
 from taggram.learning._teller import Teller, Told  # isort: skip
 
 if TYPE_CHECKING:
@@ -128,13 +133,15 @@ def fit(
     augment = augment or AugmentConfig()
     check_fits(model, data, use_features=use_features)
     _check_task(model, data, config)
-    _check_augment(augment, model, use_features)
+    check_augment(augment, model, use_features=use_features)
     model.frontend.sample_bits = SAMPLE_BITS
     if config.keep_memory:
         _keep_memory()
     augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
     patches, clips = _patches_and_clips(model, data, config, augmenter, use_features)
-    ranks = _Ranks.of_environment()
+    ranks = Ranks.of_environment()
+    if len(clips) < ranks.n_ranks:
+        raise DatasetError(f"there are {len(clips)} clips to validate on, and {ranks.n_ranks} processes; start fewer.")
     if ranks.is_first:
         known = {
             **(facts or {}), "version": taggram.__version__, "fit": config.to_dict(), "augment": augment.to_dict(),
@@ -151,7 +158,7 @@ def fit(
     if last is None:
         set_statistics(system, patches)
     patch_s = model.frontend.n_frames * model.frontend.hop_length / model.frontend.sample_rate
-    teller = Teller(told if ranks.is_first else None, config.batch_size * patch_s, lambda: history.rows[-1])
+    teller = Teller(told if ranks.is_first else None, patch_s, lambda: history.rows[-1])
     with _only_what_is_unexpected(), history.drawn():
         trainer = lightning.Trainer(
             **_hardware(device, ranks), precision=config.precision,
@@ -159,10 +166,11 @@ def fit(
             gradient_clip_val=config.clip_norm, logger=loggers or False, default_root_dir=folder,
             callbacks=[*_checkpoints(folder, config), *_limits(config), teller, *(callbacks or [])],
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False,
+            use_distributed_sampler=False, plugins=[_WholeFiles()],
         )  # fmt: skip
         loaders = _Loaders(system, patches, clips, config, ranks)
-        trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        with _damage_told(last):
+            trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
     return FitResult(load_model(best), history.rows, folder)
 
 
@@ -190,9 +198,22 @@ def check_fits(model: TaggingModel, data: PreparedData, *, use_features: bool = 
         raise DatasetError(f"the data was prepared with {came}: `taggram data prepare ... --features {model.name}`.")
 
 
-def data_facts(data: PreparedData) -> dict[str, Any]:
-    """Say which data it is: name, split and its hash, tags."""
-    return {name: data.card[name] for name in ("name", "split", "split_sha256", "tags", "task", "sample_rate")}
+def check_augment(augment: AugmentConfig, model: TaggingModel, *, use_features: bool = False) -> None:
+    """Refuse augmentation that does not fit a network, or what it is fed with.
+
+    Args:
+        augment: changes of the patches.
+        model: the network.
+        use_features: whether it is fed with features.
+
+    Raises:
+        ConfigError: there is nothing of that kind to change.
+        MissingExtraError: a package that it needs is not installed.
+    """
+    check_augment_fits(augment, model)
+    Augmenter(augment, model.frontend.sample_rate, seed=0)
+    if use_features and augment.changes_sound:
+        raise ConfigError("gain, noise, pitch and stretch change sound, and features are none; leave one of them out.")
 
 
 @torch.no_grad()
@@ -220,32 +241,6 @@ def set_statistics(system: TaggingSystem, patches: TrainingPatches) -> None:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Ranks:
-    """The processes that train together, as torchrun says.
-
-    Attributes:
-        rank: which one this is.
-        n_ranks: how many there are.
-        n_local: how many of them are on this machine.
-    """
-
-    rank: int = 0
-    n_ranks: int = 1
-    n_local: int = 1
-
-    @classmethod
-    def of_environment(cls) -> _Ranks:
-        """Read what torchrun says; without it this process is alone."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names)) if all(map(os.environ.get, names)) else cls()
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this one writes."""
-        return self.rank == 0
 
 
 class _History:
@@ -313,13 +308,7 @@ def _check_task(model: TaggingModel, data: PreparedData, config: FitConfig) -> N
         raise DatasetError(f"the data's task is {data.task!r} and the network's {model.task!r}; see reset_head.")
 
 
-def _check_augment(augment: AugmentConfig, model: TaggingModel, use_features: bool) -> None:
-    check_augment_fits(augment, model)
-    if use_features and augment.changes_sound:
-        raise ConfigError("gain, noise, pitch and stretch change sound, and features are none; leave one of them out.")
-
-
-def _hardware(device: str, ranks: _Ranks) -> dict[str, Any]:
+def _hardware(device: str, ranks: Ranks) -> dict[str, Any]:
     """Say what Lightning trains on. More than one device only with torchrun, which begins the processes itself."""
     kind, _, number = device.partition(":")
     if ranks.n_ranks > 1:
@@ -366,11 +355,31 @@ def _only_what_is_unexpected() -> Iterator[None]:
             log.setLevel(level)
 
 
+@contextlib.contextmanager
+def _damage_told(last: Path | None) -> Iterator[None]:
+    """Say what to do where a run cannot go on because its checkpoint is damaged."""
+    try:
+        yield
+    except (EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        if last is None:
+            raise
+        raise TrainingError(f"{printable(str(last))} is damaged ({error}); name another folder.") from error
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Writes checkpoints aside, on the same disk: one that was cut short would end a run for good."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write a checkpoint, whole or not at all."""
+        with written_aside(Path(path)) as aside:
+            torch.save(checkpoint, aside)
+
+
 class _Loaders(lightning.LightningDataModule):
     """Loaders that begin at the step where the training is."""
 
     def __init__(
-        self, system: TaggingSystem, patches: TrainingPatches, clips: Clips, config: FitConfig, ranks: _Ranks
+        self, system: TaggingSystem, patches: TrainingPatches, clips: Clips, config: FitConfig, ranks: Ranks
     ) -> None:
         super().__init__()
         self._system, self._patches, self._clips, self._config, self._ranks = system, patches, clips, config, ranks

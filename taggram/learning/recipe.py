@@ -6,6 +6,7 @@ so have trained weights and models in files, which are trained further with a ne
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from taggram.datasets import list_datasets
 from taggram.errors import ConfigError, did_you_mean, unknown_name
 from taggram.learning._settings import from_values
 from taggram.learning.augment import AugmentConfig
+from taggram.learning.boosted_trees import TreesConfig
 from taggram.learning.config import FitConfig
 from taggram.learning.evaluate import ClipScore
 from taggram.learning.report import Published
@@ -131,7 +133,7 @@ class Recipe:
         evaluate: how clips are scored.
         trees: settings of boosted trees, which are no network.
         published: numbers of the source.
-        published_on: the data set that they are of.
+        published_on: name, split and vocabulary that they are of.
     """
 
     name: str
@@ -146,7 +148,7 @@ class Recipe:
     evaluate: EvaluateConfig
     trees: Mapping[str, Any] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
-    published_on: str = ""
+    published_on: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, name: str, changes: Mapping[str, Any] | None = None) -> Self:
@@ -163,9 +165,10 @@ class Recipe:
             UnknownNameError: there is no recipe of that name.
             ConfigError: a key or a value makes no sense.
         """
-        facts = _facts_of(name)
-        published_on = facts.get("data", {}).get("name", "")
+        facts = copy.deepcopy(_facts_of(name))
+        published_on = dict(facts.get("data", {}))
         _change(facts, changes or {})
+        _refuse_unused(facts, changes or {})
         fit = FitConfig.from_dict(facts.get("fit", {}))
         return cls(
             name=name,
@@ -183,8 +186,10 @@ class Recipe:
 
     @property
     def beside(self) -> tuple[Published, ...]:
-        """The published numbers that ours may stand beside: those on the same data set."""
-        return self.published if self.data.name == self.published_on else ()
+        """The published numbers that ours may stand beside: those on the same data set, split and vocabulary."""
+        mine = {"name": self.data.name, **self.data.options}
+        is_same = all(mine.get(key) == self.published_on.get(key) for key in ("name", "split", "tags"))
+        return self.published if is_same else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give all of it as plain values by section, as config.json holds it."""
@@ -221,8 +226,9 @@ def _change(facts: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if name is not None:
         if name not in list_datasets():
             raise unknown_name("data set", str(name), list_datasets(), "`taggram data list` shows them")
-        kept = facts.get("data", {}) if facts.get("data", {}).get("name") == name else {}
-        facts["data"] = {**kept, "name": name}
+        if facts.get("data", {}).get("name") != name:
+            facts["data"] = {"name": name}
+            facts.get("fit", {}).pop("loss", None)  # the task of other data may be another one
     elif "data.prepared" in wished and "data.root" not in wished:
         facts["data"] = {}  # the folder says what it holds
     if "seed" in wished:
@@ -239,6 +245,23 @@ def _change(facts: dict[str, Any], changes: Mapping[str, Any]) -> None:
             if not isinstance(place, dict):
                 raise _unknown_key(key)
         place[inside[-1]] = value
+
+
+def _refuse_unused(facts: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Refuse settings that would change nothing."""
+    network = facts["network"]
+    own = ("trees.", "fit.seed", "fit.max_", "data.")  # limits of time are for all; trees keep within them by far
+    for key in changes:
+        if network == TREES and "." in key and not key.startswith(own):
+            raise ConfigError(f"{key} is of networks, and {TREES} are none; their settings are trees.KEY.")
+        if network != TREES and key.startswith("trees."):
+            raise ConfigError(f"{key} is of {TREES}, and {network} is a network; its settings are fit.KEY.")
+        if is_model_file(network) and key.startswith("options."):
+            raise ConfigError(f"{key}: {network} is built already; options are of networks that are built anew.")
+    if network == TREES:
+        TreesConfig.from_dict(facts.get("trees", {}))
+        if facts.get("data", {}).get("features"):
+            raise ConfigError(f"data.features is of networks; {TREES} compute their own (trees.features).")
 
 
 def _unknown_key(key: str) -> ConfigError:

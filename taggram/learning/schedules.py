@@ -54,7 +54,8 @@ class ScheduleConfig:
         check_count("patience", self.patience)
         check_count("n_drops", self.n_drops)
         check_choice("monitor", self.monitor, ("valid_loss", "train_loss"))
-        check(all(epoch >= 1 for epoch in self.at), "at", self.at, "epochs from 1 on")
+        are_epochs = isinstance(self.at, tuple) and all(isinstance(at, int) and at >= 1 for at in self.at)
+        check(are_epochs, "at", self.at, "epochs from 1 on, such as [20, 30]")
         if self.stop_after is not None:
             check_count("stop_after", self.stop_after)
 

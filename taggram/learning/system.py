@@ -98,7 +98,8 @@ class TaggingSystem(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """End at once where the run had ended by its schedule."""
-        self.trainer.should_stop = self._has_stopped
+        if self._has_stopped:
+            self.trainer.should_stop = True
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the learning rate of the step."""
@@ -218,6 +219,7 @@ class TaggingSystem(lightning.LightningModule):
         """Do as the schedule decided."""
         self.lr_scale = decision.lr_scale
         if decision.restart:
+            self.trainer.strategy.barrier()  # the first process may still be writing them
             self._load_best()
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()

@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+import taggram
 from taggram._files import cache_home
 from taggram.datasets import TagDataset, Track, open_dataset
 from taggram.datasets._base import Part
+from taggram.datasets.synth import CLIPS
 from taggram.errors import ConfigError, DatasetError, printable
-from taggram.learning._run_folder import begin_run
+from taggram.frontends import RawConfig
+from taggram.learning._ranks import Ranks
+from taggram.learning._run_folder import begin_run, data_facts, refuse_run
 from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.evaluate import (
     Evaluation,
@@ -33,10 +37,11 @@ from taggram.learning.evaluate import (
 from taggram.learning.prepared import PreparedData, PrepareReport, Progress, prepare
 from taggram.learning.recipe import TREES, DataConfig, Recipe
 from taggram.learning.report import write_report
+from taggram.learning.transfer import frozen_modules
 from taggram.models import NETWORKS, create_model, list_models
 from taggram.models._saved import load_model
 from taggram.results import Failure, Taggram
-from taggram.tagger import Tagger
+from taggram.tagger import Tagger, find_device
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
@@ -112,34 +117,39 @@ def train(
         TrainingError: the folder holds a run already, or training fails.
         MissingExtraError: a package is not installed.
     """
-    folder, watcher = Path(out), watcher or Watcher()
+    folder, ranks = Path(out), Ranks.of_environment()
+    watcher = watcher if watcher and ranks.is_first else Watcher()
+    refuse_run(folder, resume=resume)
+    find_device(device)
     dataset = open_data(recipe.data, watcher)
     if recipe.network == TREES:
-        return _train_trees(recipe, folder, dataset, n_workers, watcher)
-    from lightning.pytorch.loggers import TensorBoardLogger
+        return _train_trees(recipe, folder, dataset, resume, n_workers, watcher)
+    from taggram.learning.fit import fit, check_augment  # isort: skip (it tells who has no lightning how to install it)
 
-    from taggram.learning.fit import fit
+    from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
-    frontend = _frontend_of(recipe)
-    data = _prepared(recipe.data, dataset, frontend.sample_rate, frontend, n_workers, watcher)
-    model = build(recipe, data.tags, "one" if recipe.fit.loss == "cross_entropy" else data.task)
+    tags, task = _tags_and_task(recipe, dataset)
+    model = build(recipe, tags, task)
+    check_augment(recipe.augment, model, use_features=recipe.data.features)
+    frozen_modules(model, recipe.fit.freeze)
+    data = _prepared(recipe.data, dataset, model.frontend.config, n_workers, watcher)
     result = fit(
         model, data, folder, recipe.fit, augment=recipe.augment, use_features=recipe.data.features, resume=resume,
         device=device, facts=recipe.to_dict(), told=watcher.fitted,
         loggers=[TensorBoardLogger(folder, name="", version=TENSORBOARD)],
     )  # fmt: skip
-    if not _is_first():
+    if not ranks.is_first:
         return None
     tagger = Tagger(folder, device=device, hop_frames=recipe.evaluate.hop_frames)
     evaluations = with_best_thresholds([
         _score(tagger, recipe, dataset, data, part, n_workers, watcher) for part in SCORED if len(data.index(part))
     ])  # fmt: skip
-    _write(evaluations, recipe, folder)
+    _write(evaluations, recipe, folder, watcher)
     return TrainResult(folder, tuple(evaluations), result.history)
 
 
 def build(recipe: Recipe, tags: Sequence[str], task: Task) -> TaggingModel:
-    """Build the network of a recipe, with a head for some tags.
+    """Build the network of a recipe, with a head for some tags: a new one, unless it has one for just these.
 
     Args:
         recipe: names the network, and the seed of its first weights.
@@ -161,7 +171,8 @@ def build(recipe: Recipe, tags: Sequence[str], task: Task) -> TaggingModel:
         model = create_model(recipe.network, **recipe.options)
     else:
         model = load_model(recipe.network)
-    model.reset_head(len(tags), tags=tuple(tags), task=task)
+    if (model.tags, model.task) != (tuple(tags), task):
+        model.reset_head(len(tags), tags=tuple(tags), task=task)
     return model.train()
 
 
@@ -189,8 +200,10 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
     root = config.root or (str(_synth_root(config)) if config.name == SYNTH else "")
     if not root:
         raise ConfigError(f"data.root is missing: the folder in which {config.name} lies, as data.root=DIR.")
-    if config.name == SYNTH and not Path(root).exists():
+    if config.name == SYNTH and not Path(root, CLIPS).exists():
         watcher.say(f"making up music in {printable(root)}")
+        if not Ranks.of_environment().is_first:
+            _wait_until(Path(root, CLIPS).exists)
     dataset = open_dataset(config.name, root, **config.options)
     for note in dataset.notes():
         watcher.say(f"note: {note}")
@@ -206,38 +219,42 @@ def _synth_root(config: DataConfig) -> Path:
     return cache_home() / "data" / "-".join([SYNTH, *given])
 
 
-def _frontend_of(recipe: Recipe) -> FrontendConfig:
-    """Give the settings of the front-end of a recipe's network, which is not given any storage for that."""
-    if recipe.network in NETWORKS:
-        with torch.device("meta"):
-            return create_model(recipe.network, **recipe.options).frontend.config
-    is_named = recipe.network in list_models()
-    model = create_model(recipe.network, **recipe.options) if is_named else load_model(recipe.network)
-    return model.frontend.config
+def _tags_and_task(recipe: Recipe, dataset: TagDataset | None) -> tuple[tuple[str, ...], Task]:
+    """Give what the network is to learn; with a softmax, exactly one tag."""
+    if dataset is not None:
+        tags, task = dataset.tags, dataset.task
+    else:
+        data = PreparedData(recipe.data.prepared)
+        if not data.card["settings"]["keep_samples"]:
+            raise ConfigError(
+                f"{printable(recipe.data.prepared)} has no samples to score; give data=NAME data.root=DIR beside it."
+            )
+        tags, task = data.tags, data.task
+    return tags, "one" if recipe.fit.loss == "cross_entropy" else task
 
 
 def _prepared(
     config: DataConfig,
     dataset: TagDataset | None,
-    sample_rate: int,
-    frontend: FrontendConfig | None,
+    frontend: FrontendConfig,
     n_workers: int | None,
     watcher: Watcher,
 ) -> PreparedData:
     """Open the prepared data, after preparing it where it is not."""
     if dataset is None:
         return PreparedData(config.prepared)
-    frontend = frontend if config.features else None
-    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, sample_rate, frontend)
-    if _is_first():
-        if not (folder / "card.json").exists():
-            watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
-        report = prepare(
-            dataset, folder, sample_rate=sample_rate, n_workers=n_workers, frontend=frontend, progress=watcher.prepared
-        )
-        watcher.report(report)
-    else:
-        _wait_for(folder)
+    features = frontend if config.features else None
+    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, frontend.sample_rate, features)
+    if not Ranks.of_environment().is_first:
+        _wait_until(lambda: _is_prepared(folder))
+        return PreparedData(folder)
+    if not (folder / "card.json").exists():
+        watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
+    report = prepare(
+        dataset, folder, sample_rate=frontend.sample_rate, n_workers=n_workers, frontend=features,
+        progress=watcher.prepared,
+    )  # fmt: skip
+    watcher.report(report)
     return PreparedData(folder)
 
 
@@ -269,32 +286,32 @@ def _state_of(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _is_first() -> bool:
-    """Whether this is the only process, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+def _is_prepared(folder: Path) -> bool:
+    try:
+        PreparedData(folder)
+    except DatasetError:
+        return False
+    return True
 
 
-def _wait_for(folder: Path) -> None:
-    """Wait until the first process has prepared the data; where that fails, torchrun ends this one."""
-    while True:
-        try:
-            PreparedData(folder)
-        except DatasetError:
-            time.sleep(WAIT_S)
-        else:
-            return
+def _wait_until(there: Callable[[], bool]) -> None:
+    """Wait for what the first process makes; where that fails, torchrun ends this one."""
+    while not there():
+        time.sleep(WAIT_S)
 
 
 def _train_trees(
-    recipe: Recipe, folder: Path, dataset: TagDataset | None, n_workers: int | None, watcher: Watcher
+    recipe: Recipe, folder: Path, dataset: TagDataset | None, resume: bool, n_workers: int | None, watcher: Watcher
 ) -> TrainResult:
     """Train boosted trees, and score them as a network is."""
     config = TreesConfig.from_dict({"seed": recipe.fit.seed, **recipe.trees})
-    begin_run(folder, recipe.to_dict(), resume=False)
-    data = _prepared(recipe.data, dataset, TREES_RATE, None, n_workers, watcher)
+    data = _prepared(recipe.data, dataset, RawConfig(sample_rate=TREES_RATE, n_samples=TREES_RATE), n_workers, watcher)
+    facts = recipe.to_dict()
+    known = {**facts, "version": taggram.__version__, "data": {**facts["data"], **data_facts(data)}}
+    begin_run(folder, known, resume=resume)
     result = fit_trees(data, config, n_workers=n_workers)
     evaluations = with_best_thresholds([result.evaluations[part] for part in SCORED if part in result.evaluations])
-    _write(evaluations, recipe, folder)
+    _write(evaluations, recipe, folder, watcher)
     return TrainResult(folder, tuple(evaluations), [])
 
 
@@ -319,9 +336,10 @@ def _score(
     return evaluate_prepared(tagger, data, part, clip_score=clip_score, told=told)
 
 
-def _write(evaluations: Sequence[Evaluation], recipe: Recipe, folder: Path) -> None:
+def _write(evaluations: Sequence[Evaluation], recipe: Recipe, folder: Path, watcher: Watcher) -> None:
     """Write numbers, scores and the report on the first part."""
     if not evaluations:
-        raise DatasetError("no clip of test or valid could be scored.")
+        watcher.say("note: no clip is in test or valid, so there are no scores")
+        return
     save_evaluations(evaluations, folder)
     write_report(evaluations[0], folder, published=recipe.beside)
