@@ -15,7 +15,9 @@ import pytest
 import soundfile
 from _made_sounds import QUICK, RATE, TAGS, sound_of, write_csv, write_set
 
+from taggram.datasets.synth import write_synth
 from taggram.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
+from taggram.learning._run_folder import begin_run
 from taggram.learning.evaluate import Evaluation
 from taggram.learning.recipe import Recipe
 from taggram.learning.train import train
@@ -177,6 +179,39 @@ def test_run_goes_on_for_more_epochs(sounds, tmp_path):
     assert len(result.history) == 3
 
 
+def test_settings_of_one_recipe_do_not_leak_into_the_next():
+    Recipe.load("vgg", {"fit.schedule.factor": 0.9})
+    assert Recipe.load("vgg").fit.schedule.factor == 0.3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        pytest.param({"options.width": 8}, {}, "options.width", id="option that is left out"),
+        pytest.param({}, {"fit.lr": 0.1}, "fit.lr", id="other value"),
+        pytest.param({}, {"augment.mixup": 0.2}, "augment.mixup", id="other section"),
+    ],
+)
+def test_run_goes_on_with_its_own_settings_alone(tmp_path, first, second, told):
+    begin_run(tmp_path, Recipe.load("samplecnn", first).to_dict(), resume=False)
+    with pytest.raises(ConfigError, match=told):
+        begin_run(tmp_path, Recipe.load("samplecnn", second).to_dict(), resume=True)
+
+
+def test_run_does_not_go_on_with_another_network(tmp_path):
+    begin_run(tmp_path, Recipe.load("samplecnn").to_dict(), resume=False)
+    with pytest.raises(ConfigError, match="other settings, network"):
+        begin_run(tmp_path, Recipe.load("vgg").to_dict(), resume=True)
+
+
+def test_damaged_checkpoint_is_told(sounds, tmp_path):
+    train(recipe(sounds), tmp_path / "run", n_workers=1)
+    checkpoint = tmp_path / "run" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="is damaged"):
+        train(recipe(sounds, **{"fit.max_epochs": 2}), tmp_path / "run", resume=True, n_workers=1)
+
+
 def test_minutes_end_a_run(sounds, tmp_path):
     result = train(recipe(sounds, **{"fit.max_minutes": 1e-4, "fit.max_epochs": 500}), tmp_path / "run", n_workers=1)
     assert len(result.history) < 500
@@ -304,6 +339,14 @@ def test_published_numbers_stand_beside_ours_on_their_own_data_alone():
     assert not Recipe.load("musicnn_mtt", {"data": "synth"}).beside
 
 
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """The folder of a little made-up music."""
+    folder = tmp_path_factory.mktemp("made")
+    write_synth(folder, n_tracks=12, length_s=1, n_processes=1)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -321,10 +364,17 @@ def test_published_numbers_stand_beside_ours_on_their_own_data_alone():
         (["vgg", "augment.gain=3"], "augment has no setting 'gain'. Did you mean gain_db"),
         (["vgg", "out=a", "out=b"], "out is given twice"),
         (["vgg", "nonsense"], "write KEY=VALUE"),
+        (["vgg", "trees.max_rounds=3"], "trees.max_rounds is of boosted_trees"),
+        (["boosted_trees", "fit.lr=3"], "fit.lr is of networks"),
+        (["vgg", "data=synth", "device=nowhere"], "no device 'nowhere'"),
+        (["vgg", "data=synth", "data.root=SYNTH", "fit.freeze=[conv]"], "freeze is '[conv]'"),
+        (["vgg", "data=synth", "data.root=SYNTH", 'fit.freeze=["conv"]'], "no part 'conv' to freeze"),
+        (["samplecnn", "data=synth", "data.root=SYNTH", "augment.mask_bands=3"], "looks at raw samples"),
     ],
 )
-def test_wrong_word_is_answered_with_what_is_allowed(run_taggram, tmp_path, words, told):
+def test_wrong_word_is_answered_with_what_is_allowed(run_taggram, tmp_path, made_up, words, told):
     said = any(word.startswith("out=") for word in words) or told.startswith("out ")
+    words = [word.replace("SYNTH", str(made_up)) for word in words]
     done = run_taggram("train", *words, *([] if said else [f"out={tmp_path / 'run'}"]))
     assert done.returncode == 2
     assert told in done.stderr
@@ -361,6 +411,14 @@ def test_set_without_a_test_part_is_scored_on_validation(tmp_path):
     write_csv(folder, [row for row in rows if row[1] != "test"])
     result = train(recipe(folder), tmp_path / "run", n_workers=1)
     assert [evaluation.part for evaluation in result.evaluations] == ["valid"]
+
+
+def test_set_with_train_alone_is_trained_on(tmp_path):
+    folder = write_set(tmp_path / "sounds")
+    rows = [line.split(",") for line in (folder / "clips.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    write_csv(folder, [row for row in rows if row[1] == "train"])
+    result = train(recipe(folder, **{"fit.valid_share": 0.2}), tmp_path / "run", n_workers=1)
+    assert (result.evaluations, (tmp_path / "run" / "model.safetensors").exists()) == ((), True)
 
 
 def test_changed_sound_is_prepared_again(tmp_path):
@@ -427,13 +485,14 @@ def test_changed_sound_is_scored(run, sounds, tmp_path, run_taggram):
         (["out=x"], "no model is named"),
         (["RUN"], "out is missing"),
         (["RUN", "out=x", "date=csv"], "no setting 'date'. Did you mean data"),
+        (["RUN", "out=RUN"], "holds a run"),
         (["RUN", "out=x", "--perturb", "noise"], "--perturb takes one model and the sound"),
         (["RUN", "out=x", "data=csv", "data.root=nowhere"], "nowhere"),
         (["musicnn.mtt", "out=x"], "give data=NAME"),
     ],
 )
 def test_evaluate_answers_what_it_cannot_do(run, run_taggram, words, told, tmp_path):
-    done = run_taggram("evaluate", *(str(run[0]) if word == "RUN" else word for word in words), cwd=tmp_path)
+    done = run_taggram("evaluate", *(word.replace("RUN", str(run[0])) for word in words), cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert told in done.stderr
 
