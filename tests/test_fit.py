@@ -84,6 +84,13 @@ def test_one_seed_gives_the_same_weights_twice(tmp_path):
     assert same(weights_of(first), weights_of(second))
 
 
+def test_average_of_the_weights_is_what_is_kept(tmp_path):
+    last = fit(network(), MadeData(), tmp_path / "a", config(keep="last"), device="cpu")
+    mean = fit(network(), MadeData(), tmp_path / "b", config(keep="last", ema_decay=0.9), device="cpu")
+    assert not same(weights_of(last), weights_of(mean))
+    assert [row["train_loss"] for row in last.history] == [row["train_loss"] for row in mean.history]
+
+
 def test_other_seed_gives_other_weights(tmp_path):
     first = fit(network(), MadeData(), tmp_path / "a", config(), device="cpu")
     second = fit(network(), MadeData(), tmp_path / "b", config(seed=1), device="cpu")
@@ -101,7 +108,7 @@ def test_loader_processes_change_nothing(tmp_path):
 STEPS = {"max_epochs": 3, "checkpoint_steps": 2, "keep": "last"}
 
 
-def train_and_die(folder, at_step):
+def train_and_die(folder, at_step, changes):
     """Train in this process, and end it as kill -9 does at a step."""
 
     class Dies(lightning.Callback):
@@ -109,17 +116,24 @@ def train_and_die(folder, at_step):
             if trainer.global_step == at_step:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    fit(network(), MadeData(), folder, config(**STEPS), device="cpu", callbacks=[Dies()])
+    fit(network(), MadeData(), folder, config(**STEPS, **changes), device="cpu", callbacks=[Dies()])
 
 
-@pytest.mark.parametrize("at_step", [3, 10, 17, 25], ids=lambda step: f"step {step}")
-def test_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, at_step):
-    whole = fit(network(), MadeData(), tmp_path / "whole", config(**STEPS), device="cpu")
-    process = multiprocessing.get_context("spawn").Process(target=train_and_die, args=(tmp_path / "cut", at_step))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    result = fit(network(seed=9), MadeData(), tmp_path / "cut", config(**STEPS), device="cpu", resume=True)
+@pytest.mark.parametrize(
+    ("at_step", "changes"),
+    [(3, {}), (10, {}), (17, {}), (25, {}), (17, {"ema_decay": 0.9}), (17, {"optimizer": "sgd", "momentum": 0.9})],
+    ids=str,
+)
+def test_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, at_step, changes):
+    whole = fit(network(), MadeData(), tmp_path / "whole", config(**STEPS, **changes), device="cpu")
+    killed = multiprocessing.get_context("spawn").Process(
+        target=train_and_die, args=(tmp_path / "cut", at_step, changes)
+    )
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    again = config(**STEPS, **changes)
+    result = fit(network(seed=9), MadeData(), tmp_path / "cut", again, device="cpu", resume=True)
     assert same(weights_of(whole), weights_of(result))
     assert result.history == whole.history
 

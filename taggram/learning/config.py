@@ -42,6 +42,8 @@ class FitConfig:
         freeze: parts of the network that learn nothing, such as ("timbral", "temporal") of musicnn.
         norm_momentum: share of a new batch in the running statistics of batch norms; None is the network's own, which
             for many is 0.01: too little for a training of a few hundred steps.
+        ema_decay: share of the old in the moving average of the weights, which is what is validated and kept;
+            0 keeps the weights themselves.
         batch_size: patches a step.
         accumulate: batches over whose gradients one step of the optimiser takes the mean.
         sampling: "random" is random patches of each track, drawn anew each epoch, "all" is all patches of each.
@@ -82,6 +84,7 @@ class FitConfig:
     trunk_lr: float = 1.0
     freeze: tuple[str, ...] = ()
     norm_momentum: float | None = None
+    ema_decay: float = 0.0
     batch_size: int = 32
     accumulate: int = 1
     sampling: Sampling = "random"
@@ -125,7 +128,7 @@ class FitConfig:
             value = getattr(self, name)
             check(is_number(value) and value >= 0, name, value, "a number from 0 on")
         check(not self.nesterov or self.momentum > 0, "nesterov", self.nesterov, "a momentum above 0 with it")
-        for name in ("rho", "valid_share"):
+        for name in ("rho", "ema_decay", "valid_share"):
             check_share(name, getattr(self, name))
         for name in ("checkpoint_steps", "hop_frames", "patches_per_track"):
             if getattr(self, name) is not None:

@@ -152,7 +152,7 @@ def fit(
     history = _History(folder, go_on=last is not None, writes=ranks.is_first)
     best = folder / MODEL
     system = TaggingSystem(
-        model, config, save_best=lambda: model.save(best) if ranks.is_first else None,
+        model, config, save_best=lambda scored: scored.save(best) if ranks.is_first else None,
         load_best=lambda: _take_over(model, best), report=history.add, augmenter=augmenter if augment.masks else None,
     )  # fmt: skip
     if last is None:

@@ -32,6 +32,7 @@ FROM_SCRATCH: dict[str, Any] = {  # of a network that has no recipe by this name
     "lr": 0.002,
     "batch_size": 16,
     "norm_momentum": 0.1,
+    "ema_decay": 0.99,
     "keep_memory": True,
     "schedule": {"rule": "plateau", "factor": 0.3, "patience": 6},
 }

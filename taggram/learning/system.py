@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from taggram.errors import TrainingError, missing_extra
 from taggram.learning._random import Purpose
@@ -49,7 +50,7 @@ class TaggingSystem(lightning.LightningModule):
     Args:
         model: the network, with a head.
         config: how it is trained.
-        save_best: is called when the weights are the best so far.
+        save_best: is given the network when its weights are the best so far.
         load_best: puts these back.
         report: is told the figures of each epoch.
         augmenter: puts masks over spectrograms; None puts none.
@@ -59,7 +60,7 @@ class TaggingSystem(lightning.LightningModule):
         self,
         model: TaggingModel,
         config: FitConfig,
-        save_best: Callable[[], None],
+        save_best: Callable[[TaggingModel], None],
         load_best: Callable[[], None],
         report: Callable[[dict[str, float]], None],
         augmenter: Augmenter | None = None,
@@ -73,7 +74,8 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart = 0
         self.best: float | None = None  # of what `keep` says; the smaller the better
         self._save_best, self._load_best, self._report = save_best, load_best, report
-        self._network: Callable[[Tensor], Tensor] = torch.compile(self._logits) if config.compile else self._logits
+        network = _in_parts(model)
+        self._network: Callable[[Tensor], Tensor] = torch.compile(network) if config.compile else network
         self._has_stopped = False
         self._train_losses: list[Tensor] = []
         self._clips: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -81,6 +83,10 @@ class TaggingSystem(lightning.LightningModule):
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                     module.momentum = config.norm_momentum
+        self.averaged: AveragedModel | None = None  # in the checkpoint, as all modules are
+        if config.ema_decay:
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
         self._frozen = frozen_modules(model, config.freeze, trunk=config.trunk_lr == 0)
         self.train()
 
@@ -95,6 +101,17 @@ class TaggingSystem(lightning.LightningModule):
         loss = tag_loss(self._network(patches), labels, self.loss_name) + self.penalty()
         self._train_losses.append(loss.detach())
         return loss
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take a step, and take it up in the average."""
+        super().optimizer_step(*arguments, **named)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    @property
+    def scored(self) -> TaggingModel:
+        """The network that is validated and kept: the average of the last steps, or the one that learns."""
+        return self.model if self.averaged is None else cast(TaggingModel, self.averaged.module)
 
     def on_train_start(self) -> None:
         """End at once where the run had ended by its schedule."""
@@ -121,9 +138,6 @@ class TaggingSystem(lightning.LightningModule):
         with torch.no_grad(), torch.autocast(sounds.device.type, enabled=False):
             patches: Tensor = self.model.frontend(sounds)
         return patches
-
-    def _logits(self, patches: Tensor) -> Tensor:
-        return self.model.forward_head(self.model.forward_features(patches))
 
     def _augment(self, patches: Tensor, positions: Tensor) -> Tensor:
         """Put masks over spectrograms, where they are asked for."""
@@ -172,7 +186,8 @@ class TaggingSystem(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         """Score all patches of some clips: (patches, samples) side by side, (clips, tags), and (clips,) patches."""
         sounds, labels, counts = batch
-        logits = torch.cat([self._network(self.patches(part)).float() for part in torch.split(sounds, EVAL_BATCH)])
+        network = self._network if self.averaged is None else _in_parts(self.scored)
+        logits = torch.cat([network(self.patches(part)).float() for part in torch.split(sounds, EVAL_BATCH)])
         for of_clip, label in zip(torch.split(logits, counts.tolist()), labels):
             of_each = label.expand(len(of_clip), -1)
             loss = tag_loss(of_clip, of_each, self.loss_name) * len(of_clip)
@@ -213,7 +228,7 @@ class TaggingSystem(lightning.LightningModule):
         score = 0.0 if self.config.keep == "last" else sign[self.config.keep] * figures[self.config.keep]
         if self.best is None or score < self.best or self.config.keep == "last":
             self.best = score if math.isfinite(score) else None
-            self._save_best()
+            self._save_best(self.scored)
 
     def _do(self, decision: Decision) -> None:
         """Do as the schedule decided."""
@@ -221,6 +236,8 @@ class TaggingSystem(lightning.LightningModule):
         if decision.restart:
             self.trainer.strategy.barrier()  # the first process may still be writing them
             self._load_best()
+            if self.averaged is not None:
+                self.averaged.n_averaged.zero_()  # the next step begins the average anew
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
             self.steps_since_restart = 0
@@ -245,6 +262,11 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart = state["steps_since_restart"]
         mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
         self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
+
+
+def _in_parts(model: TaggingModel) -> Callable[[Tensor], Tensor]:
+    """Give the network without its front-end: patches to logits."""
+    return lambda patches: model.forward_head(model.forward_features(patches))
 
 
 def gathered(mine: T) -> list[T]:
