@@ -437,6 +437,9 @@ def test_closed_standard_error_does_not_spoil_the_results(weights, songs):
     assert done.stdout.startswith(str(songs[0]).encode())
 
 
+AT_ONCE = "import taggram.apps._progress as bar; bar.AFTER_S = 0; from taggram.apps.cli import main; main()"
+
+
 def test_bar_is_shown_on_a_terminal_and_not_in_the_results(weights, songs):
     ours, theirs = pty.openpty()
     shown = []
@@ -450,9 +453,8 @@ def test_bar_is_shown_on_a_terminal_and_not_in_the_results(weights, songs):
 
     thread = threading.Thread(target=listen)
     thread.start()
-    done = subprocess.run(
-        [*COMMAND, "tag", "--workers", "1", *songs * 5], stdout=subprocess.PIPE, stderr=theirs, timeout=120, check=False
-    )
+    command = [sys.executable, "-c", AT_ONCE, "tag", "--workers", "1", *songs * 5]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=120, check=False)
     os.close(theirs)
     thread.join(10)
     os.close(ours)

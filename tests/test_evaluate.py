@@ -458,6 +458,19 @@ def test_nothing_to_compare_is_an_error():
 
 
 def test_folds_are_averaged():
-    folds = [made(0), made(1)]
+    folds = [made(0, split="fold1"), made(1, split="fold2")]
     wanted = np.mean([fold.metrics(n_resamples=0)["test"]["macro_roc_auc"] for fold in folds])
     assert over_folds(folds)["macro_roc_auc"].mean == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "each fold once"),
+        ({"split": "fold2", "data_set": "other"}, "their data_set differs"),
+        ({"split": "fold2", "part": "valid"}, "their part differs"),
+    ],
+)
+def test_what_are_no_folds_is_not_averaged(changes, told):
+    with pytest.raises(ConfigError, match=told):
+        over_folds([made(), made(**changes)])

@@ -124,9 +124,7 @@ def _wishes(words: Sequence[str], n_workers: int | None) -> _Wishes:
     if not out:
         raise ConfigError("out is missing: the folder for numbers and report, as out=DIR.")
     if (Path(out) / CONFIG).exists():
-        raise ConfigError(
-            f"{printable(out)} is the folder of a run, whose numbers would be lost; name another as out=DIR."
-        )
+        raise ConfigError(f"{printable(out)} holds a run, whose numbers would be lost; name another folder.")
     how = {key.removeprefix("evaluate."): given.pop(key) for key in [*given] if key.startswith("evaluate.")}
     data = given.pop("data", given.pop("data.name", ""))
     options = {key.removeprefix("data."): given.pop(key) for key in [*given] if key.startswith("data.")}

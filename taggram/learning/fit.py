@@ -12,7 +12,6 @@ import ctypes
 import logging
 import multiprocessing
 import os
-import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -149,6 +148,8 @@ def fit(
         }  # fmt: skip
         begin_run(folder, known, resume=resume)
     last = folder / LAST if resume and (folder / LAST).exists() else None
+    if last is not None:
+        _check_whole(last)
     history = _History(folder, go_on=last is not None, writes=ranks.is_first)
     best = folder / MODEL
     system = TaggingSystem(
@@ -169,8 +170,7 @@ def fit(
             use_distributed_sampler=False, plugins=[_WholeFiles()],
         )  # fmt: skip
         loaders = _Loaders(system, patches, clips, config, ranks)
-        with _damage_told(last):
-            trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
     return FitResult(load_model(best), history.rows, folder)
 
 
@@ -355,15 +355,10 @@ def _only_what_is_unexpected() -> Iterator[None]:
             log.setLevel(level)
 
 
-@contextlib.contextmanager
-def _damage_told(last: Path | None) -> Iterator[None]:
-    """Say what to do where a run cannot go on because its checkpoint is damaged."""
-    try:
-        yield
-    except (EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        if last is None:
-            raise
-        raise TrainingError(f"{printable(str(last))} is damaged ({error}); name another folder.") from error
+def _check_whole(checkpoint: Path) -> None:
+    """Refuse a checkpoint that was cut short; it is a zip file, whose list of contents stands at its end."""
+    if not zipfile.is_zipfile(checkpoint):
+        raise TrainingError(f"{printable(str(checkpoint))} is damaged, so the run cannot go on; name another folder.")
 
 
 class _WholeFiles(TorchCheckpointIO):
