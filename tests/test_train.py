@@ -369,6 +369,7 @@ def made_up(tmp_path_factory):
         (["vgg", "data=synth", "device=nowhere"], "no device 'nowhere'"),
         (["vgg", "data=synth", "data.root=SYNTH", "fit.freeze=[conv]"], "freeze is '[conv]'"),
         (["vgg", "data=synth", "data.root=SYNTH", 'fit.freeze=["conv"]'], "no part 'conv' to freeze"),
+        (["vgg", "data=synth", "data.n_track=5"], "synth has no option 'n_track'. Did you mean n_tracks"),
         (["samplecnn", "data=synth", "data.root=SYNTH", "augment.mask_bands=3"], "looks at raw samples"),
     ],
 )

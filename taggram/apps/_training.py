@@ -66,8 +66,9 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
         raise ConfigError("out is missing: the folder of the run, as out=RUN.")
     with _Screen(recipe) as screen:
         watcher = Watcher(
-            say=say, prepared=screen.prepared, report=screen.report, fitted=screen.fitted, scored=screen.scored
-        )
+            say=say, made=screen.made, prepared=screen.prepared, report=screen.report,
+            fitted=screen.fitted, scored=screen.scored,
+        )  # fmt: skip
         result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
     if result is not None:
         _print_result(result, recipe)
@@ -111,6 +112,10 @@ class _Screen:
 
     def __exit__(self, *exception: object) -> None:
         self._make_way()
+
+    def made(self, n_done: int, n_tracks: int) -> None:
+        """Show a track of made-up music that is there."""
+        self._advance("made", n_tracks - n_done + 1, "making up music")
 
     def prepared(self, n_done: int, n_tracks: int, left_out: LeftOut | None) -> None:
         """Take in one more track that is prepared."""

@@ -19,7 +19,7 @@ import torch
 
 import taggram
 from taggram._files import cache_home
-from taggram.datasets import TagDataset, Track, open_dataset
+from taggram.datasets import TagDataset, Track, check_options, find_dataset, open_dataset
 from taggram.datasets._base import Part
 from taggram.datasets.synth import CLIPS
 from taggram.errors import ConfigError, DatasetError, printable
@@ -61,6 +61,7 @@ class Watcher:
 
     Attributes:
         say: lines, such as what is odd about the data.
+        made: tracks of made-up music that are there, of so many.
         prepared: tracks that are prepared.
         report: what became of preparing.
         fitted: steps and epochs.
@@ -68,6 +69,7 @@ class Watcher:
     """
 
     say: Callable[[str], None] = lambda _: None
+    made: Callable[[int, int], object] = lambda *_: None
     prepared: Progress | None = None
     report: Callable[[PrepareReport], None] = lambda _: None
     fitted: Told | None = None
@@ -200,10 +202,9 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
     root = config.root or (str(_synth_root(config)) if config.name == SYNTH else "")
     if not root:
         raise ConfigError(f"data.root is missing: the folder in which {config.name} lies, as data.root=DIR.")
+    check_options(config.name, config.options)
     if config.name == SYNTH and not Path(root, CLIPS).exists():
-        watcher.say(f"making up music in {printable(root)}")
-        if not Ranks.of_environment().is_first:
-            _wait_until(Path(root, CLIPS).exists)
+        _make_up(Path(root), config, watcher)
     dataset = open_dataset(config.name, root, **config.options)
     for note in dataset.notes():
         watcher.say(f"note: {note}")
@@ -211,6 +212,15 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _make_up(root: Path, config: DataConfig, watcher: Watcher) -> None:
+    """Make music up, in the first process alone."""
+    if Ranks.of_environment().is_first:
+        watcher.say(f"making up music in {printable(str(root))}")
+        find_dataset(SYNTH).make(root, watcher.made, **config.options)
+    else:
+        _wait_until((root / CLIPS).exists)
 
 
 def _synth_root(config: DataConfig) -> Path:
