@@ -16,6 +16,7 @@ import taggram
 from taggram.errors import ConfigError, DatasetError, TrainingError
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
+from taggram.learning.system import moving_average
 
 RATE = 22_050
 TAGS = ("low", "high", "noisy")
@@ -89,6 +90,23 @@ def test_average_of_the_weights_is_what_is_kept(tmp_path):
     mean = fit(network(), MadeData(), tmp_path / "b", config(keep="last", ema_decay=0.9), device="cpu")
     assert not same(weights_of(last), weights_of(mean))
     assert [row["train_loss"] for row in last.history] == [row["train_loss"] for row in mean.history]
+
+
+def test_average_follows_the_weights_from_the_first_steps_on():
+    weights = [torch.tensor(float(value)) for value in (0, 1, 2, 3)]
+    mean = weights[0]
+    for n_before, new in enumerate(weights[1:], 1):
+        mean = moving_average(mean, new, n_before, decay=0.99)
+    assert mean > 2
+
+
+def test_epoch_of_the_lower_loss_is_kept_where_no_tag_can_be_scored(tmp_path):
+    data = MadeData()
+    data._labels[data.index("valid")] = 1
+    result = fit(network(), data, tmp_path, config(keep="valid_auc", max_epochs=4), device="cpu")
+    losses = [row["valid_loss"] for row in result.history]
+    again = fit(network(), data, tmp_path / "one", config(keep="valid_loss", max_epochs=4), device="cpu")
+    assert same(weights_of(result), weights_of(again)), losses
 
 
 def test_other_seed_gives_other_weights(tmp_path):

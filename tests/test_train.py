@@ -173,6 +173,35 @@ def test_folder_with_a_run_is_left_alone(run, sounds, run_taggram):
     assert "resume=true" in done.stderr
 
 
+def test_folder_with_something_else_is_left_alone(sounds, tmp_path, run_taggram):
+    (tmp_path / "tags.csv").write_text("mine", encoding="utf-8")
+    done = run_taggram("train", "samplecnn", *QUICK, *of(sounds), f"out={tmp_path}")
+    assert (done.returncode, (tmp_path / "tags.csv").read_text(encoding="utf-8")) == (1, "mine")
+    assert "holds something else" in done.stderr
+
+
+def test_interrupted_run_says_how_it_goes_on(sounds, tmp_path, started):
+    process = started("train", "samplecnn", *QUICK, *of(sounds), f"out={tmp_path / 'run'}", "fit.max_epochs=500")
+    wait_for(tmp_path / "run" / "last.ckpt")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert b"resume=true go on with it" in told
+
+
+def test_list_without_train_is_scored_on(run, sounds, tmp_path, run_taggram):
+    lines = (sounds / "clips.csv").read_text(encoding="utf-8").splitlines()[1:]
+    others = tmp_path / "others"
+    write_csv(others, [(str(sounds / path), "test", tags) for path, _, tags in (line.split(",") for line in lines)])
+    done = run_taggram("evaluate", run[0], "data=csv", f"data.root={others}", f"out={tmp_path / 'scores'}")
+    assert done.returncode == 0, done.stderr
+    assert numbers_of(tmp_path / "scores")["n_clips"] == len(lines)
+
+
+def test_run_is_looked_at(run, tmp_path, run_taggram):
+    assert run_taggram("look", run[0], "--filters", "--out", tmp_path).returncode == 0
+
+
 def test_run_goes_on_for_more_epochs(sounds, tmp_path):
     train(recipe(sounds), tmp_path / "run", n_workers=1)
     result = train(recipe(sounds, **{"fit.max_epochs": 3}), tmp_path / "run", resume=True, n_workers=1)
@@ -364,6 +393,8 @@ def made_up(tmp_path_factory):
         (["vgg", "augment.gain=3"], "augment has no setting 'gain'. Did you mean gain_db"),
         (["vgg", "out=a", "out=b"], "out is given twice"),
         (["vgg", "nonsense"], "write KEY=VALUE"),
+        (["vgg", "options.n_tags=3"], "options.n_tags follows from the data"),
+        (["vgg", "options.frontend=mel"], "is for Python alone"),
         (["vgg", "trees.max_rounds=3"], "trees.max_rounds is of boosted_trees"),
         (["boosted_trees", "fit.lr=3"], "fit.lr is of networks"),
         (["vgg", "data=synth", "device=nowhere"], "no device 'nowhere'"),

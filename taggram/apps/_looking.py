@@ -19,7 +19,7 @@ from taggram.look._draw_ascents import draw_ascents
 from taggram.look._excitation import squeeze_blocks
 from taggram.look._network import first_convolutions, sees_waveform
 from taggram.models import NETWORKS, create_model
-from taggram.models._registry import is_model_file
+from taggram.models._registry import is_model_file, model_file, title_of
 from taggram.models._saved import load_model
 from taggram.picture import FORMATS, save_picture
 from taggram.tagger import find_device
@@ -186,8 +186,8 @@ def _load(name: str, words: Sequence[str], seed: int) -> tuple[TaggingModel, str
     if is_model_file(name):
         if options:
             raise ConfigError("options are for a network given by name; one in a file has its own.")
-        if not Path(name).is_file():
-            raise ConfigError(f"there is no model file {printable(name)}.")
+        if not model_file(name).is_file():
+            raise ConfigError(f"there is no model file {printable(str(model_file(name)))}.")
         return load_model(name), Path(name).stem
     if "n_tags" in options:
         check_count("n_tags", options["n_tags"])
@@ -199,7 +199,7 @@ def _load(name: str, words: Sequence[str], seed: int) -> tuple[TaggingModel, str
 
 def _stem(name: str, words: Sequence[str]) -> str:
     """Begin the names of files: the network and its options, in characters that any system takes."""
-    whole = "_".join([Path(name).stem if is_model_file(name) else name, *words])
+    whole = "_".join([title_of(name) if is_model_file(name) else name, *words])
     return re.sub(r"[^\w.,=+-]", "-", whole)[:LONGEST_NAME]
 
 

@@ -13,6 +13,7 @@ from taggram.apps._preparing import PrepareTeller, say_what_is_odd
 from taggram.apps._progress import FileProgress
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
+from taggram.learning._run_folder import CONFIG
 from taggram.learning.evaluate import Evaluation
 from taggram.learning.prepared import LeftOut, PrepareReport
 from taggram.learning.recipe import Recipe
@@ -69,7 +70,13 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
             say=say, made=screen.made, prepared=screen.prepared, report=screen.report,
             fitted=screen.fitted, scored=screen.scored,
         )  # fmt: skip
-        result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
+        if resume and not (Path(out) / CONFIG).exists():
+            say(f"note: there is no run in {printable(out)} to go on with, so one begins")
+        try:
+            result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
+        except KeyboardInterrupt:
+            say("interrupted; the same words and resume=true go on with it")
+            raise
     if result is not None:
         _print_result(result, recipe)
     return screen.is_whole

@@ -120,7 +120,8 @@ class Csv(TagDataset):
         tags: one of `taggram.vocabulary.VOCABULARIES`, to have just those tags, in that order; None takes the tags that
             are found, in alphabetical order.
         file: the file, from `root` or absolute.
-        min_count: tags found in fewer clips of train are left out. Where a clip has exactly one tag, it goes with it.
+        min_count: tags found in fewer clips of train are left out; none is where train has no clip at all. Where a clip
+            has exactly one tag, it goes with it.
         task: whether a clip has "several" tags or exactly "one"; None is as the file has it.
 
     Attributes:
@@ -173,7 +174,8 @@ class Csv(TagDataset):
         if not found:
             raise self._error("no clip has a tag")
         if tags is None:
-            self.tags = tuple(tag for tag in found if counts.n_tagged["train"].get(tag, 0) >= min_count)
+            least = min_count if counts.n_clips["train"] else 0
+            self.tags = tuple(tag for tag in found if counts.n_tagged["train"].get(tag, 0) >= least)
         else:
             self.tags = load_vocabulary(tags)
         self.left_out_tags = tuple(sorted(set(found).difference(self.tags)))
@@ -340,7 +342,8 @@ class Csv(TagDataset):
         in_train = self._counts.n_tagged["train"]
         most = max(in_train, key=in_train.__getitem__, default=None)
         most_often = f"the most frequent, {printable(most)!r}, has {in_train[most]}" if most else "train has none"
-        return f"no tag has {self._min_count} clips in train; {most_often}. min_count= takes tags with fewer"
+        remedy = "min_count= (in a training, data.min_count=) takes tags with fewer"
+        return f"no tag has {self._min_count} clips in train; {most_often}. {remedy}"
 
     def _file_state(self) -> tuple[int, int]:
         """Give what tells that the file has changed."""

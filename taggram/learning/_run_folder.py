@@ -30,12 +30,15 @@ def refuse_run(folder: Path, *, resume: bool) -> None:
         resume: whether a run may be there.
 
     Raises:
-        TrainingError: the folder holds a run, and `resume` is not set.
+        TrainingError: the folder holds a run, and `resume` is not set; or it holds something else.
     """
-    if not resume and (folder / CONFIG).exists():
+    holds_run = (folder / CONFIG).exists()
+    if holds_run and not resume:
         raise TrainingError(
             f"{printable(str(folder))} holds a run already; name another folder, or go on with it by resume=true."
         )
+    if not holds_run and folder.is_dir() and any(folder.iterdir()):
+        raise TrainingError(f"{printable(str(folder))} holds something else; name a new or an empty folder as out=DIR.")
 
 
 def begin_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:

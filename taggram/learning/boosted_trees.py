@@ -177,7 +177,8 @@ def fit_trees(
     if not len(rows["valid"]) and not len(rows["test"]):
         raise DatasetError("there is no track to score; is there a part named valid or test?")
     n_train = len(rows["train"])
-    check(2 * config.min_clips <= n_train, "min_clips", config.min_clips, f"at most half of train's {n_train} clips")
+    wanted = f"at most half of train's {n_train} clips, as trees.min_clips={max(1, n_train // 4)}"
+    check(2 * config.min_clips <= n_train, "trees.min_clips", config.min_clips, wanted)
     _sklearn()
     if features is None:
         features = clip_features(data, config.features, n_workers=n_workers, told=told)

@@ -583,7 +583,7 @@ def compare(evaluations: Sequence[Evaluation], *, mixed: bool = False) -> Compar
     differences = tuple(_differences(evaluations))
     if differences and not mixed:
         raise ConfigError(
-            f"these numbers cannot be compared: {'; '.join(differences)}. mixed=True puts them into one table even so."
+            f"these numbers cannot be compared: {'; '.join(differences)}. mixed=True, --mixed takes them even so."
         )
     return Comparison(tuple(_compared(evaluation) for evaluation in evaluations), differences)
 

@@ -170,7 +170,10 @@ def fit(
             use_distributed_sampler=False, plugins=[_WholeFiles()],
         )  # fmt: skip
         loaders = _Loaders(system, patches, clips, config, ranks)
-        trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        except SystemExit as leaving:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from leaving
     return FitResult(load_model(best), history.rows, folder)
 
 

@@ -253,6 +253,10 @@ def _refuse_unused(facts: Mapping[str, Any], changes: Mapping[str, Any]) -> None
     network = facts["network"]
     own = ("trees.", "fit.seed", "fit.max_", "data.")  # limits of time are for all; trees keep within them by far
     for key in changes:
+        if key in ("options.n_tags", "options.task"):
+            raise ConfigError(f"{key} follows from the data; min_count, tags and task of the data change it.")
+        if key == "options.frontend":
+            raise ConfigError(f"{key} is no plain value, and is for Python alone; see `create_model`.")
         if network == TREES and "." in key and not key.startswith(own):
             raise ConfigError(f"{key} is of networks, and {TREES} are none; their settings are trees.KEY.")
         if network != TREES and key.startswith("trees."):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from taggram.errors import TrainingError, missing_extra
 from taggram.learning._random import Purpose
@@ -72,7 +73,7 @@ class TaggingSystem(lightning.LightningModule):
         self.lr_scale = 1.0
         self._augmenter = augmenter
         self.steps_since_restart = 0
-        self.best: float | None = None  # of what `keep` says; the smaller the better
+        self.best: list[float] | None = None  # of what `keep` says, then the loss; the smaller the better
         self._save_best, self._load_best, self._report = save_best, load_best, report
         network = _in_parts(model)
         self._network: Callable[[Tensor], Tensor] = torch.compile(network) if config.compile else network
@@ -85,8 +86,8 @@ class TaggingSystem(lightning.LightningModule):
                     module.momentum = config.norm_momentum
         self.averaged: AveragedModel | None = None  # in the checkpoint, as all modules are
         if config.ema_decay:
-            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+            average = partial(moving_average, decay=config.ema_decay)
+            self.averaged = AveragedModel(model, avg_fn=average, use_buffers=True).requires_grad_(False)
         self._frozen = frozen_modules(model, config.freeze, trunk=config.trunk_lr == 0)
         self.train()
 
@@ -224,10 +225,12 @@ class TaggingSystem(lightning.LightningModule):
 
     def _keep_if_best(self, figures: dict[str, float]) -> None:
         """Keep the weights if they are better than those kept."""
-        sign = {"valid_loss": 1.0, "valid_auc": -1.0, "valid_accuracy": -1.0}
-        score = 0.0 if self.config.keep == "last" else sign[self.config.keep] * figures[self.config.keep]
+        sign = {"valid_loss": 1.0, "valid_auc": -1.0, "valid_accuracy": -1.0, "last": 0.0}[self.config.keep]
+        wanted = sign * figures.get(self.config.keep, 0.0)
+        # Without a tag that can be scored there is no ROC-AUC: then the loss alone decides, as it does between equals.
+        score = [0.0 if math.isnan(wanted) else wanted, figures["valid_loss"]]
         if self.best is None or score < self.best or self.config.keep == "last":
-            self.best = score if math.isfinite(score) else None
+            self.best = score
             self._save_best(self.scored)
 
     def _do(self, decision: Decision) -> None:
@@ -262,6 +265,22 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart = state["steps_since_restart"]
         mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
         self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
+
+
+def moving_average(mean: Tensor, new: Tensor, n_before: Tensor | int, *, decay: float) -> Tensor:
+    """Take new values up in a moving average, of which the first ones hardly weigh once there are more.
+
+    Args:
+        mean: the average so far, any shape.
+        new: the values, of the same shape.
+        n_before: how many times that was done before.
+        decay: share of the old, once there are many.
+
+    Returns:
+        The new average.
+    """
+    share = min(decay, (1 + int(n_before)) / (10 + int(n_before)))
+    return mean + (new - mean) * (1 - share)  # what does not change stays as it is, bit for bit
 
 
 def _in_parts(model: TaggingModel) -> Callable[[Tensor], Tensor]:

@@ -316,10 +316,10 @@ def _train_trees(
     """Train boosted trees, and score them as a network is."""
     config = TreesConfig.from_dict({"seed": recipe.fit.seed, **recipe.trees})
     data = _prepared(recipe.data, dataset, RawConfig(sample_rate=TREES_RATE, n_samples=TREES_RATE), n_workers, watcher)
+    result = fit_trees(data, config, n_workers=n_workers)
     facts = recipe.to_dict()
     known = {**facts, "version": taggram.__version__, "data": {**facts["data"], **data_facts(data)}}
     begin_run(folder, known, resume=resume)
-    result = fit_trees(data, config, n_workers=n_workers)
     evaluations = with_best_thresholds([result.evaluations[part] for part in SCORED if part in result.evaluations])
     _write(evaluations, recipe, folder, watcher)
     return TrainResult(folder, tuple(evaluations), [])
