@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.table import Table
 
+from taggram.apps._progress import say
 from taggram.datasets import (
     CheckReport,
     DatasetCard,
@@ -132,7 +133,7 @@ def get_dataset(name: str, root: Path, files: Iterable[str] | None, options: Map
         dataset = open_dataset(name, root, **options)
         report = check(dataset)
     except DatasetError as error:
-        _say(str(error))
+        say(str(error))
     if report is not None:
         _print_report(dataset, report)
         if report.is_fine:
@@ -141,7 +142,7 @@ def get_dataset(name: str, root: Path, files: Iterable[str] | None, options: Map
         print("To do by hand:")
         print(card.by_hand.replace("ROOT", shlex.quote(str(root))))
     if card.remotes:
-        _say("A file that was got before is left alone; --file NAME gets and unpacks it again.")
+        say("A file that was got before is left alone; --file NAME gets and unpacks it again.")
     return False
 
 
@@ -210,7 +211,7 @@ def _print_report(dataset: TagDataset, report: CheckReport) -> None:
         print(f"note: {note}")
     wrong = {"missing": report.missing, "empty": report.empty, "broken": report.broken}
     told = ", ".join(f"{len(files):,} {what}" for what, files in wrong.items() if files)
-    _say(f"{dataset.card.name}: {told or 'all files are there'}")
+    say(f"{dataset.card.name}: {told or 'all files are there'}")
 
 
 def _how_it_comes(card: DatasetCard) -> str:
@@ -274,10 +275,6 @@ def table_console() -> Console:
     return console
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 class _ByteProgress:
     """Tells on standard error what is done: a line a step, and on a terminal a bar for what takes longer than 2 s."""
 
@@ -298,7 +295,7 @@ class _ByteProgress:
         step = f"{what} {printable(file)}"
         if step != self._step:
             self._next(step)
-            _say(f"{step} ({_size(n_all)})" if n_all else step)
+            say(f"{step} ({_size(n_all)})" if n_all else step)
         self._show(step, n_done, n_all)
 
     def count(self, what: str, n_done: int, n_all: int) -> None:

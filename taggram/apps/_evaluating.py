@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from taggram._files import written_aside
 from taggram.apps._inputs import parse_options
-from taggram.apps._progress import FileProgress
-from taggram.apps._training import SHORT, SHOWN, TEXT_KEYS, say, scores_in_words
+from taggram.apps._progress import FileProgress, say
+from taggram.apps._training import SHORT, SHOWN, TEXT_KEYS, scores_in_words
 from taggram.datasets import Track
 from taggram.datasets._base import Part, TagDataset
 from taggram.errors import ConfigError, did_you_mean, printable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taggram._checks import check_count
 from taggram.apps._inputs import list_files, parse_options
 from taggram.apps._mapping import check_map, map_model, write_map
-from taggram.apps._progress import FileProgress
+from taggram.apps._progress import FileProgress, say
 from taggram.errors import AudioError, ConfigError, printable
 from taggram.look import ascend, excitations, first_filters, layers_to_show
 from taggram.look._draw_ascents import draw_ascents
@@ -103,7 +102,7 @@ def draw_pictures(name: str, words: Sequence[str], wishes: Wishes, out: Path | N
     if wishes.excitation is not None:
         squeeze_blocks(model)  # whether there are any is said before any work is done
     if name in NETWORKS:
-        _say(f"{name} is not trained: its weights are drawn with seed {wishes.seed}.")
+        say(f"{name} is not trained: its weights are drawn with seed {wishes.seed}.")
     tag_map = map_model(model, label, wishes.vectors, wishes.seed) if with_map else None
     places.expect(with_filters + with_spectra + 2 * (wishes.excitation is not None), _stem(name, words))
     if with_filters:
@@ -222,11 +221,11 @@ def _draw_excitations(model: TaggingModel, label: str, folder: Path, max_duratio
 
     def told(failure: Failure) -> None:
         progress.make_way()
-        _say(f"{printable(failure.path)}: {failure.message}")
+        say(f"{printable(failure.path)}: {failure.message}")
         failures.append(failure)
 
     for failure in failures:
-        _say(f"{printable(failure.path)}: {failure.message}")
+        say(f"{printable(failure.path)}: {failure.message}")
     with FileProgress(PERCENT) as progress:
         found = excitations(model, clips, max_duration_s=max_duration_s, on_failure=told, progress=_Bar(progress).told)
     found = replace(found, model=label)
@@ -286,7 +285,3 @@ class _Bar:
         while self._n_shown < int(PERCENT * (number + share) / n_parts):
             self._progress.advance()
             self._n_shown += 1
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

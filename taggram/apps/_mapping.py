@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taggram.apps._progress import say
 from taggram.datasets import open_dataset
 from taggram.errors import ConfigError, printable
 from taggram.learning.tag_map import (
@@ -98,7 +98,7 @@ def map_dataset(
         found = _word_vectors(vectors, dataset.tags, label)
     left_out = getattr(dataset, "left_out_tags", ())
     if left_out:
-        _say(f"note: left out of the data set: {', '.join(map(printable, left_out))}")
+        say(f"note: left out of the data set: {', '.join(map(printable, left_out))}")
     tag_map = _make(found, seed)
     n_tagged = counts.n_tagged
     write_map(tag_map, out, f"{name}_tag_map", columns={"clips": [n_tagged[tag] for tag in found.tags]})
@@ -134,11 +134,7 @@ def _make(vectors: TagVectors, seed: int) -> TagMap:
     tag_map = make_map(vectors, seed=seed)
     n_found, n_all = len(vectors.tags), len(vectors.tags) + len(vectors.dropped)
     n_tags = f"{n_found} tags" if n_found == n_all else f"{n_found} of {n_all} tags"
-    _say(f"tag map: {n_tags} by {printable(vectors.source)}; {tag_map.method}")
+    say(f"tag map: {n_tags} by {printable(vectors.source)}; {tag_map.method}")
     for note in tag_map.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     return tag_map
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

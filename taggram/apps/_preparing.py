@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from taggram.apps._progress import FileProgress
+from taggram.apps._progress import FileProgress, say
 from taggram.datasets import TagDataset, open_dataset
 from taggram.datasets._base import PARTS, Part, notes_on_parts
 from taggram.errors import printable, unknown_name
@@ -61,7 +60,7 @@ def prepare_dataset(
         sample_rate = SAMPLE_RATE if frontend is None else frontend.sample_rate
     dataset = open_dataset(name, root, **options)
     for note in dataset.notes():
-        _say(f"note: {note}")
+        say(f"note: {note}")
     with PrepareTeller(dataset.root) as teller:
         report = prepare(
             dataset,
@@ -111,7 +110,7 @@ class PrepareTeller:
         """Take in one more track; the first time, what an earlier run did."""
         if self._bar is None:
             if n_done:
-                _say(f"going on after {n_done:,} of {n_tracks:,} tracks")
+                say(f"going on after {n_done:,} of {n_tracks:,} tracks")
             self._bar = FileProgress(n_tracks - n_done)
             return
         if left_out is not None:
@@ -127,7 +126,7 @@ class PrepareTeller:
 
     def tell(self, left_out: LeftOut) -> None:
         """Say what is wrong with a track."""
-        _say(f"{printable(str(Path(self._root, left_out.path)))}: {left_out.reason}")
+        say(f"{printable(str(Path(self._root, left_out.path)))}: {left_out.reason}")
 
 
 def _frontend_of(network: str) -> FrontendConfig:
@@ -143,16 +142,16 @@ def _frontend_of(network: str) -> FrontendConfig:
 def say_what_is_odd(report: PrepareReport) -> None:
     """Say what is true of the tracks together, a line each."""
     if report.left_out:
-        _say(f"{len(report.left_out):,} of {report.n_tracks:,} tracks were left out; card.json lists them")
+        say(f"{len(report.left_out):,} of {report.n_tracks:,} tracks were left out; card.json lists them")
     if report.loudest:
         name, peak = report.loudest
-        _say(f"note: {report.n_clipped:,} tracks were clipped, {printable(name)} the most; it goes up to {peak:g}")
+        say(f"note: {report.n_clipped:,} tracks were clipped, {printable(name)} the most; it goes up to {peak:g}")
     if report.n_noted:
-        _say(f"note: {report.n_noted:,} tracks are unusual; the column notes says how")
+        say(f"note: {report.n_noted:,} tracks are unusual; the column notes says how")
     if report.same_sound:
         across = [group for group in report.same_sound if len(group.parts) > 1]
         named = "; ".join(_named(group) for group in (across or report.same_sound)[:N_NAMED])
-        _say(
+        say(
             f"note: {len(report.same_sound):,} sounds are there more than once, {len(across):,} of them in more than "
             f"one part, such as {named}"
         )
@@ -174,12 +173,8 @@ def _say_what_was_lost(report: PrepareReport, dataset: TagDataset) -> None:
     before = dataset.notes()
     for note in notes_on_parts(data.tags, n_clips, n_tagged):
         if note not in before:
-            _say(f"note: without what was left out, {note}")
+            say(f"note: without what was left out, {note}")
 
 
 def _named(group: SameSound) -> str:
     return " = ".join(printable(track_id) for track_id in group.track_ids[:N_NAMED])
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -70,6 +70,11 @@ class FileProgress:
         self._bar.update(task, completed=self._n_done, description=now or None)
 
 
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _make_bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

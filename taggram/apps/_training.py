@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from taggram.apps._inputs import parse_options
 from taggram.apps._preparing import PrepareTeller, say_what_is_odd
-from taggram.apps._progress import FileProgress
+from taggram.apps._progress import FileProgress, say
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
 from taggram.learning._run_folder import CONFIG
@@ -80,11 +79,6 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
     if result is not None:
         _print_result(result, recipe)
     return screen.is_whole
-
-
-def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def scores_in_words(evaluation: Evaluation) -> str:

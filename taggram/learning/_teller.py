@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -88,7 +89,4 @@ class Teller(Callback):
             speed = {"sound_h_per_s": last.sound_h_per_s, "waiting": last.waiting}
             logger.log_metrics(speed, trainer.global_step)
         if self._told:
-            facts = {name: getattr(last, name) for name in ("epoch", "max_epochs", "step", "n_steps")}
-            self._told(
-                FitProgress(**facts, sound_h_per_s=last.sound_h_per_s, waiting=last.waiting, figures=self._figures())
-            )
+            self._told(dataclasses.replace(last, figures=self._figures()))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from taggram._checks import check, check_choice
 from taggram._files import written_aside
-from taggram.audio import Waveform, read_sound
+from taggram.audio import Samples, Waveform, read_sound
 from taggram.datasets._base import PARTS, Part, TagDataset, Task, Track, Value, name_some
 from taggram.errors import AudioError, ConfigError, DatasetError, printable
 from taggram.learning import metrics as m
@@ -647,15 +647,19 @@ class _Cutter:
     def tag(self, track: Track) -> Taggram | Failure:
         """Tag one track."""
         try:
-            sound = self._read(track.path)
-            rate = sound.sample_rate
-            end = None if track.end_s is None else round(track.end_s * rate)
-            samples = sound.samples[round(track.start_s * rate) : end]
-            if not len(samples):
-                raise AudioError(f"it ends before {track.start_s:g} s, where the track begins")
-            return self._tagger.tag((samples, rate))
+            return self._tagger.tag(self.samples(track))
         except Exception as error:  # one track must not cost the next one
             return Failure.of(fspath(track.path), error)
+
+    def samples(self, track: Track) -> tuple[Samples, int]:
+        """Read the sound of a track, at the rate that the network hears."""
+        sound = self._read(track.path)
+        rate = sound.sample_rate
+        end = None if track.end_s is None else round(track.end_s * rate)
+        samples = sound.samples[round(track.start_s * rate) : end]
+        if not len(samples):
+            raise AudioError(f"it ends before {track.start_s:g} s, where the track begins")
+        return samples, rate
 
     def _read(self, path: Path) -> Waveform:
         if self._sound is None or path != self._path:

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from taggram._checks import check, check_count, is_number
 from taggram._files import written_aside
-from taggram.audio import Waveform
 from taggram.datasets._base import Track, name_some
-from taggram.errors import AudioError, ConfigError, DatasetError, printable, unknown_name
+from taggram.errors import ConfigError, DatasetError, printable, unknown_name
 from taggram.learning import _sound_changes as changes
 from taggram.learning._chapter import number, where
 from taggram.learning._report import Column, Html, element, picture, table
@@ -258,7 +257,7 @@ class _Clips:
     def score(self, track: Track) -> _Scored | Failure:
         """Tag one track."""
         try:
-            samples, rate = _samples_of(self._cutter, track)
+            samples, rate = self._cutter.samples(track)
             seed = track_seed(self._seed, track.track_id)
             scores = []
             for perturbation in self._perturbations:
@@ -360,17 +359,6 @@ def _checked_tracks(tagger: Tagger, tracks: Iterable[Track], baseline: Evaluatio
     if missing := [track_id for track_id in baseline.track_ids if track_id not in by_id]:
         raise ConfigError(f"the evaluation has clips that are not among the tracks: {name_some(missing)}.")
     return by_id
-
-
-def _samples_of(cutter: _Cutter, track: Track) -> tuple[NDArray[np.float32], int]:
-    """Read the sound of a track at the rate that the network hears."""
-    sound: Waveform = cutter._read(track.path)
-    rate = sound.sample_rate
-    end = None if track.end_s is None else round(track.end_s * rate)
-    samples = sound.samples[round(track.start_s * rate) : end]
-    if not len(samples):
-        raise AudioError(f"it ends before {track.start_s:g} s, where the track begins")
-    return samples, rate
 
 
 def _is_clipped(samples: NDArray[np.float32], perturbation: Perturbation) -> bool:

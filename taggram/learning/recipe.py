@@ -261,7 +261,7 @@ def _refuse_unused(facts: Mapping[str, Any], changes: Mapping[str, Any]) -> None
             raise ConfigError(f"{key} is of networks, and {TREES} are none; their settings are trees.KEY.")
         if network != TREES and key.startswith("trees."):
             raise ConfigError(f"{key} is of {TREES}, and {network} is a network; its settings are fit.KEY.")
-        if is_model_file(network) and key.startswith("options."):
+        if key.startswith("options.") and is_model_file(network):
             raise ConfigError(f"{key}: {network} is built already; options are of networks that are built anew.")
     if network == TREES:
         TreesConfig.from_dict(facts.get("trees", {}))
