@@ -44,7 +44,7 @@ from taggram.learning.config import FitConfig
 from taggram.learning.data import TrainingPatches
 from taggram.learning.fit import fit
 from taggram.learning.prepared import PreparedData, prepare
-from taggram.learning.system import tag_loss
+from taggram.learning._steps import tag_loss
 from taggram.models._contract import TaggingModel
 
 SAMPLES, PATCHES, PEER = "prepared, samples", "prepared, log-mel", "librosa, each item"

@@ -6,8 +6,11 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from taggram.errors import DatasetError, printable
 
 
 @contextlib.contextmanager
@@ -42,3 +45,34 @@ def cache_home() -> Path:
 
     home = os.environ.get("TAGGRAM_HOME")
     return Path(home) if home else Path(platformdirs.user_cache_dir("taggram"))
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, lock: str) -> Iterator[None]:
+    """Keep all others from writing into a folder. The system takes the lock away from a process that ends.
+
+    Args:
+        folder: that is written to.
+        lock: name of the file in it that says so.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        DatasetError: another process writes into it.
+    """
+    with (folder / lock).open("ab") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise DatasetError(
+                f"{printable(str(folder))} is being written by another process; wait until that is done."
+            ) from error
+        yield

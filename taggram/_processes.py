@@ -96,6 +96,7 @@ class Processes(Generic[T, R]):
         n_workers: processes at most; None is one a core.
         hang_s: a file without any progress for so long is given up.
         ahead: files a worker that may be done before the one that is next in order.
+        at_work: what is at work on a file, for the message of a file that it fails at.
     """
 
     def __init__(
@@ -107,11 +108,12 @@ class Processes(Generic[T, R]):
         *,
         hang_s: float = HANG_S,
         ahead: int = AHEAD,
+        at_work: str = "its decoder",
     ) -> None:
         self.n_workers = n_workers or n_cores()
         self._ahead = ahead
         self._orders: queue.SimpleQueue[_Order[T, R] | None] = queue.SimpleQueue()
-        self._workers = [_Worker(module, settings, read, hang_s) for _ in range(self.n_workers)]
+        self._workers = [_Worker(module, settings, read, hang_s, at_work) for _ in range(self.n_workers)]
         self._threads: list[threading.Thread] = []
         self._n_orders = 0
         self._closed = weakref.finalize(self, _end, self._workers, self._orders)
@@ -199,13 +201,17 @@ class _Worker(Generic[T, R]):
         settings: what makes it ready.
         read: makes a result of a task and of what the process sent for it.
         hang_s: seconds without a message after which the process is ended.
+        at_work: what is at work on a file.
     """
 
-    def __init__(self, module: str, settings: dict[str, Any], read: Callable[[T, Message], R], hang_s: float) -> None:
+    def __init__(
+        self, module: str, settings: dict[str, Any], read: Callable[[T, Message], R], hang_s: float, at_work: str
+    ) -> None:
         self._module = module
         self._settings = settings
         self._read = read
         self._hang_s = hang_s
+        self._at_work = at_work
         self._process: subprocess.Popen[bytes] | None = None
         self._patience_s: float | None = None  # for how much longer an answer is waited for; None: for none
         self._ready = False
@@ -330,9 +336,9 @@ class _Worker(Generic[T, R]):
             reason = f"the worker process ended while it started ({_cause_of_death(process.returncode)})"
             return Failure(path, NOT_STARTED, reason)
         if self._hung:
-            reason = f"its decoder made no progress for {self._hang_s:g} s and was ended"
+            reason = f"{self._at_work} made no progress for {self._hang_s:g} s and was ended"
         else:
-            reason = f"its decoder crashed ({_cause_of_death(process.returncode)})"
+            reason = f"{self._at_work} crashed ({_cause_of_death(process.returncode)})"
         return Failure(path, WorkerError.__name__, reason)
 
 

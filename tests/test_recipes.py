@@ -12,7 +12,7 @@ import torch
 from taggram.datasets import DATASETS, find_dataset
 from taggram.learning.config import FitConfig
 from taggram.learning.evaluate import ClipScore
-from taggram.learning.system import PENALISED
+from taggram.learning._steps import PENALISED
 from taggram.models import NETWORKS, create_model
 
 FILES = {

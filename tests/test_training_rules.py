@@ -12,7 +12,8 @@ from taggram.errors import ConfigError, DatasetError
 from taggram.learning.config import FitConfig
 from taggram.learning.data import TrainingPatches, drawn_for_validation
 from taggram.learning.fit import fit
-from taggram.learning.system import TaggingSystem, n_right, penalised
+from taggram.learning._steps import n_right, penalised
+from taggram.learning.system import TaggingSystem
 
 LENGTHS = (100, 45, 5)
 

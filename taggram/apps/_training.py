@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from taggram.apps._data_screen import DataScreen
 from taggram.apps._inputs import parse_options
-from taggram.apps._preparing import PrepareTeller, say_what_is_odd
-from taggram.apps._progress import FileProgress, say
+from taggram.apps._progress import say
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
 from taggram.learning._run_folder import CONFIG
 from taggram.learning.evaluate import Evaluation
-from taggram.learning.prepared import LeftOut, PrepareReport
 from taggram.learning.recipe import Recipe
 from taggram.learning.train import TrainResult, Watcher, train
 from taggram.results import Failure
@@ -30,6 +29,7 @@ TEXT_KEYS = (
     "data.split",
     "data.tags",
     "data.file",
+    "data.label",
     "out",
     "device",
     "task",
@@ -64,7 +64,7 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
         raise ConfigError(f"resume is {resume!r}; wanted true or false.")
     if not out:
         raise ConfigError("out is missing: the folder of the run, as out=RUN.")
-    with _Screen(recipe) as screen:
+    with _Screen(Path(recipe.data.root)) as screen:
         watcher = Watcher(
             say=say, made=screen.made, prepared=screen.prepared, report=screen.report,
             fitted=screen.fitted, scored=screen.scored,
@@ -94,57 +94,33 @@ def scores_in_words(evaluation: Evaluation) -> str:
     return f"{evaluation.part}: {', '.join(parts) or 'no tag can be scored'}; {counts}; {evaluation.where}"
 
 
-class _Screen:
+class _Screen(DataScreen):
     """What is shown while a training runs.
 
     Args:
-        recipe: what is trained.
+        root: folder of the data, for the paths in messages.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.is_whole = True
-        self._bar: FileProgress | None = None
-        self._step: object = None
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
         self._best = -1.0
-        self._preparing = PrepareTeller(Path(recipe.data.root))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._make_way()
-
-    def made(self, n_done: int, n_tracks: int) -> None:
-        """Show a track of made-up music that is there."""
-        self._advance("made", n_tracks - n_done + 1, "making up music")
-
-    def prepared(self, n_done: int, n_tracks: int, left_out: LeftOut | None) -> None:
-        """Take in one more track that is prepared."""
-        self._preparing.told(n_done, n_tracks, left_out)
-
-    def report(self, report: PrepareReport) -> None:
-        """Say what became of preparing."""
-        self._preparing.make_way()
-        self._preparing.tell_the_rest(report)
-        say_what_is_odd(report)
-        self.is_whole = self.is_whole and not report.left_out
 
     def fitted(self, progress: FitProgress) -> None:
         """Show a step, or print a line for an epoch."""
         if progress.figures is not None:
-            self._make_way()
+            self.make_way()
             self._say_epoch(progress, progress.figures)
             return
         speed = f"epoch {progress.epoch}/{progress.max_epochs}, {progress.sound_h_per_s:.3g} h of sound/s"
-        self._advance(progress.epoch, progress.n_steps, speed)
+        self.advance(progress.epoch, progress.n_steps, speed)
 
     def scored(self, part: Part, n_clips: int, failure: Failure | None) -> None:
         """Show a clip that was scored, or say why it could not be."""
         if failure is not None:
-            self._make_way()
+            self.make_way()
             self.is_whole = False
             say(f"{printable(failure.path)}: {failure.message}")
-        self._advance(part, n_clips, f"scoring {part}")
+        self.advance(part, n_clips, f"scoring {part}")
 
     def _say_epoch(self, progress: FitProgress, figures: Mapping[str, float]) -> None:
         auc = figures["valid_auc"]
@@ -155,16 +131,6 @@ class _Screen:
             f"{figures['valid_loss']:.4f}, ROC-AUC {auc:.4f}{mark}, lr {figures['lr']:.2g}, "
             f"{progress.sound_h_per_s:.3g} h of sound/s, {progress.waiting:.0%} waiting for data"
         )
-
-    def _advance(self, step: object, n_all: int, now: str) -> None:
-        if self._bar is None or step != self._step:
-            self._make_way()
-            self._bar, self._step = FileProgress(n_all), step
-        self._bar.advance(now)
-
-    def _make_way(self) -> None:
-        if self._bar is not None:
-            self._bar.make_way()
 
 
 def _show(recipe: Recipe) -> None:

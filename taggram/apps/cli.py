@@ -464,6 +464,36 @@ def train(
 
 
 @app.command()
+def study(
+    name: Annotated[str | None, Argument(metavar="[NAME]", help="A study; without it, all are listed.")] = None,
+    options: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="[KEY=VALUE]...",
+            help="data=NAME data.root=DIR out=RUN, and seed=S, runs=N, methods=a,b, folds=1,2, data.label=COLUMN or "
+            "what else the study has.",
+        ),
+    ] = None,
+    show: Annotated[bool, Option("--show", help="Print all settings of the study, and measure nothing.")] = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Run a published experiment, and print our table beside the published one; without NAME, list them.
+
+    taggram study elmarc data=csv data.root=my-sounds out=my-study
+
+    A call that was cut short goes on with the same words; it measures only what is missing.
+    """
+    if name is None:
+        from taggram.apps._studying import print_studies
+
+        print_studies()
+        return
+    from taggram.apps._studying import run
+
+    raise Exit(0 if run(name, options or [], show=show, n_workers=workers) else 1)
+
+
+@app.command()
 def evaluate(
     words: Annotated[
         list[str],

@@ -31,7 +31,7 @@ from taggram.datasets._base import (
     name_some,
     notes_on_parts,
 )
-from taggram.errors import DatasetError, printable
+from taggram.errors import DatasetError, printable, unknown_name
 from taggram.vocabulary import load_vocabulary
 
 FILE = "clips.csv"
@@ -123,6 +123,7 @@ class Csv(TagDataset):
         min_count: tags found in fewer clips of train are left out; none is where train has no clip at all. Where a clip
             has exactly one tag, it goes with it.
         task: whether a clip has "several" tags or exactly "one"; None is as the file has it.
+        label: a column whose value is the one tag of a clip; "tags" takes the first of its tags. "" takes all tags.
 
     Attributes:
         card: the facts.
@@ -157,6 +158,7 @@ class Csv(TagDataset):
         file: str = FILE,
         min_count: int = MIN_COUNT,
         task: Task | None = None,
+        label: str = "",
     ) -> None:
         super().__init__(root, split=split)
         check_count("min_count", min_count, least=0)
@@ -165,6 +167,8 @@ class Csv(TagDataset):
         self._path = Path(root, file)
         self._state = self._file_state()
         self._header = self._read_header()
+        self._label = label
+        self._tags_at = self._header.tags if label in ("", *WANTED[2:]) else self._place_of(label)
         self._counts = counts = self._count()
         self.task = task or ("several" if counts.not_one else "one")
         if self.task == "one" and counts.not_one:
@@ -209,12 +213,12 @@ class Csv(TagDataset):
         order = {tag: place for place, tag in enumerate(self.tags)}
 
         @functools.lru_cache(maxsize=CACHED)
-        def ordered(text: str) -> tuple[str, ...]:
-            return tuple(sorted(order.keys() & _tags_of(text), key=order.__getitem__))
+        def ordered(tags: frozenset[str]) -> tuple[str, ...]:
+            return tuple(sorted(order.keys() & tags, key=order.__getitem__))
 
         root = Path(self.root)
         for _, fields in self._rows():
-            tags = ordered(fields[header.tags])
+            tags = ordered(self._tags(fields))
             if not tags and self.task == "one":
                 continue
             start_s, end_s = header.cut(fields)
@@ -227,6 +231,20 @@ class Csv(TagDataset):
                 end_s=float(end_s) if end_s else None,
                 columns={name: kind(fields[place]) if fields[place] else None for name, place, kind in columns},
             )
+
+    def _place_of(self, label: str) -> int:
+        """Give the place of the column that says the one tag of a clip."""
+        names = self._header.names
+        if label not in names:
+            raise unknown_name("column", label, names, f"Those of {printable(str(self._path))} are {', '.join(names)}")
+        return names.index(label)
+
+    def _tags(self, fields: list[str]) -> frozenset[str]:
+        """Give the tags of a row."""
+        text = fields[self._tags_at]
+        if not self._label:
+            return _tags_of(text)
+        return _first_of(text) if self._label == WANTED[2] else frozenset(filter(None, [text.strip()]))
 
     def _read_header(self) -> _Header:
         """Find out what is between fields, and which columns there are."""
@@ -293,7 +311,7 @@ class Csv(TagDataset):
             if part is None:
                 came = printable(word)
                 raise self._error(f"the split is {came!r}; wanted train, valid (or validation, or val) or test", line)
-            tags = _tags_of(fields[header.tags])
+            tags = self._tags(fields)
             if len(tags) != 1:
                 counts.n_untagged += not tags
                 counts.not_one = counts.not_one or (line, len(tags))
@@ -377,6 +395,12 @@ class Csv(TagDataset):
 def _tags_of(text: str) -> frozenset[str]:
     """Split tags; blanks around them do not count."""
     return frozenset(tag for tag in map(str.strip, text.split(BETWEEN_TAGS)) if tag)
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _first_of(text: str) -> frozenset[str]:
+    """Give the first of several tags, if there is one."""
+    return frozenset(itertools.islice(filter(None, map(str.strip, text.split(BETWEEN_TAGS))), 1))
 
 
 @functools.lru_cache

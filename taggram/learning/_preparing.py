@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 import taggram
 from taggram._checks import check, check_count, check_flag
-from taggram._files import written_aside
+from taggram._files import only_writer, written_aside
 from taggram._processes import NOT_STARTED, Processes
 from taggram.audio import MAX_DURATION_S, SAMPLE_RATES_HZ
 from taggram.datasets import TagDataset, Track
@@ -172,7 +171,7 @@ def prepare(
     facts = _facts(dataset, survey, layout, frontend, settings)
     try:
         _make_folder(folder)
-        with _only_writer(folder):
+        with only_writer(folder, LOCK):
             done = _begin(folder, facts)
             n_before = sum(done.n_rows.values())
             if not done.complete:
@@ -378,26 +377,6 @@ def _make_folder(folder: Path) -> None:
         raise DatasetError(
             f"{printable(str(folder))} holds {name_some(sorted(others))}; name a new or an empty folder."
         )
-
-
-@contextlib.contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Keep all others from writing into a folder. The system takes the lock away from a process that ends."""
-    with (folder / LOCK).open("ab") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise DatasetError(
-                f"{printable(str(folder))} is being written by another process; wait until that is done."
-            ) from error
-        yield
 
 
 def _begin(folder: Path, facts: dict[str, Any]) -> _Done:

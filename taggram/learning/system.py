@@ -7,21 +7,28 @@ the checkpoint: so a run that was killed and goes on gives the numbers of one th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 import torch.distributed
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from taggram.errors import TrainingError, missing_extra
-from taggram.learning._random import Purpose
+from taggram.learning._steps import (
+    create_optimizer,
+    loss_name,
+    n_right,
+    penalty,
+    scale_rates,
+    set_norm_momentum,
+    step_seed,
+    tag_loss,
+)
 from taggram.learning.augment import Augmenter
-from taggram.learning.config import FitConfig, Penalised
+from taggram.learning.config import FitConfig
 from taggram.learning.metrics import mean_over_tags, roc_auc
 from taggram.learning.schedules import Decision, Schedule
 from taggram.learning.transfer import freeze, frozen_modules
@@ -36,13 +43,6 @@ except ImportError as error:
 T = TypeVar("T")
 
 EVAL_BATCH = 64  # patches that validation looks at once
-CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d)
-KERNELS = (*CONVOLUTIONS, nn.Linear)
-PENALISED = {  # the layers whose weights L2 acts on
-    "kernels": KERNELS,
-    "convolutions": CONVOLUTIONS,
-    "kernels_and_norms": (*KERNELS, nn.BatchNorm1d, nn.BatchNorm2d),
-}
 
 
 class TaggingSystem(lightning.LightningModule):
@@ -80,10 +80,7 @@ class TaggingSystem(lightning.LightningModule):
         self._has_stopped = False
         self._train_losses: list[Tensor] = []
         self._clips: list[tuple[Tensor, Tensor, Tensor]] = []
-        if config.norm_momentum is not None:
-            for module in model.modules():
-                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                    module.momentum = config.norm_momentum
+        set_norm_momentum(model, config)
         self.averaged: AveragedModel | None = None  # in the checkpoint, as all modules are
         if config.ema_decay:
             average = partial(moving_average, decay=config.ema_decay)
@@ -122,8 +119,7 @@ class TaggingSystem(lightning.LightningModule):
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the learning rate of the step."""
         decay = 1.0 + self.config.lr_decay * self.steps_since_restart
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.config.lr * group["scale"] * self.lr_scale / decay
+        scale_rates(self.optimizers().param_groups, self.config, self.lr_scale / decay)  # type: ignore[union-attr]
         self.steps_since_restart += 1
 
     def train(self, mode: bool = True) -> TaggingSystem:
@@ -153,34 +149,15 @@ class TaggingSystem(lightning.LightningModule):
     @property
     def loss_name(self) -> str:
         """The loss, where "auto" is what the task asks for."""
-        if self.config.loss != "auto":
-            return self.config.loss
-        return "binary" if self.model.task == "several" else "cross_entropy"
+        return loss_name(self.model, self.config)
 
     def penalty(self) -> Tensor:
         """Give the L2 term of the loss."""
-        total = torch.zeros((), device=self.device)
-        if self.config.l2:
-            for weight in penalised(self.model, self.config.l2_of):
-                total = total + weight.square().sum()
-        return self.config.l2 * total
+        return penalty(self.model, self.config)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser: the head has the full rate, the rest `trunk_lr` times that."""
-        config = self.config
-        head = [parameter for parameter in self.model.head.parameters() if parameter.requires_grad]
-        in_head = set(map(id, head))
-        trunk = [p for p in self.model.parameters() if p.requires_grad and id(p) not in in_head]
-        groups = [
-            {"params": parameters, "scale": scale}
-            for parameters, scale in ((head, 1.0), (trunk, config.trunk_lr))
-            if parameters and scale
-        ]
-        if config.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=config.lr, eps=config.eps)
-        if config.optimizer == "adadelta":
-            return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps)
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+        return create_optimizer(self.model, self.config)
 
     # -- validation, and what follows ----------------------------------------------------------------------------------
 
@@ -295,55 +272,3 @@ def gathered(mine: T) -> list[T]:
     of_ranks: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(of_ranks, mine)
     return of_ranks
-
-
-def tag_loss(logits: Tensor, labels: Tensor, name: str) -> Tensor:
-    """Compute a loss, the mean over the batch.
-
-    Args:
-        logits: (batch, tags).
-        labels: (batch, tags), 0 or 1; for "cross_entropy" with one 1 a row.
-        name: "binary", "binary_sum", "cross_entropy" or "mse".
-
-    Returns:
-        A scalar.
-    """
-    if name == "cross_entropy":
-        return F.cross_entropy(logits, labels)
-    if name == "mse":
-        return F.mse_loss(torch.sigmoid(logits), labels)
-    loss = F.binary_cross_entropy_with_logits(logits, labels)
-    return loss * labels.shape[1] if name == "binary_sum" else loss
-
-
-def n_right(logits: Tensor, labels: Tensor, task: str) -> Tensor:
-    """Count the patches whose best tag is the true one; where several tags may hold, the share of tags told right.
-
-    Args:
-        logits: (patches, tags).
-        labels: (patches, tags), 0 or 1.
-        task: "one" or "several".
-
-    Returns:
-        A scalar, the sum over the patches.
-    """
-    if task == "one":
-        return (logits.argmax(1) == labels.argmax(1)).float().sum()
-    return ((logits > 0) == (labels > 0.5)).float().mean(1).sum()
-
-
-def penalised(model: nn.Module, of: Penalised) -> Iterator[Tensor]:
-    """Give the weights that L2 acts on; biases only with "all"."""
-    if of == "all":
-        yield from (parameter for parameter in model.parameters() if parameter.requires_grad)
-        return
-    kinds = PENALISED[of]
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, kinds) and isinstance(weight, Tensor) and weight.requires_grad:
-            yield weight
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Give the seed of the random numbers that a step draws, for dropout."""
-    return int(np.random.SeedSequence((seed, Purpose.DROPOUT, step, rank)).generate_state(1, np.uint64)[0] >> 1)

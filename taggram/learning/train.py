@@ -134,7 +134,7 @@ def train(
     model = build(recipe, tags, task)
     check_augment(recipe.augment, model, use_features=recipe.data.features)
     frozen_modules(model, recipe.fit.freeze)
-    data = _prepared(recipe.data, dataset, model.frontend.config, n_workers, watcher)
+    data = prepared_data(recipe.data, dataset, model.frontend.config, n_workers, watcher)
     result = fit(
         model, data, folder, recipe.fit, augment=recipe.augment, use_features=recipe.data.features, resume=resume,
         device=device, facts=recipe.to_dict(), told=watcher.fitted,
@@ -211,6 +211,46 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
     return dataset
 
 
+def prepared_data(
+    config: DataConfig,
+    dataset: TagDataset | None,
+    frontend: FrontendConfig,
+    n_workers: int | None,
+    watcher: Watcher,
+) -> PreparedData:
+    """Open the prepared data, after preparing it where it is not.
+
+    Args:
+        config: names the data.
+        dataset: as `open_data` gives it.
+        frontend: of the network that is fed with it; its rate is that of the sound.
+        n_workers: processes that prepare; None is one a core.
+        watcher: is told what happens.
+
+    Returns:
+        The data.
+
+    Raises:
+        ConfigError: what was prepared does not fit.
+        DatasetError: the sound is missing, or the folder is damaged.
+    """
+    if dataset is None:
+        return PreparedData(config.prepared)
+    features = frontend if config.features else None
+    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, frontend.sample_rate, features)
+    if not Ranks.of_environment().is_first:
+        _wait_until(lambda: _is_prepared(folder))
+        return PreparedData(folder)
+    if not (folder / "card.json").exists():
+        watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
+    report = prepare(
+        dataset, folder, sample_rate=frontend.sample_rate, n_workers=n_workers, frontend=features,
+        progress=watcher.prepared,
+    )  # fmt: skip
+    watcher.report(report)
+    return PreparedData(folder)
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,31 +281,6 @@ def _tags_and_task(recipe: Recipe, dataset: TagDataset | None) -> tuple[tuple[st
             )
         tags, task = data.tags, data.task
     return tags, "one" if recipe.fit.loss == "cross_entropy" else task
-
-
-def _prepared(
-    config: DataConfig,
-    dataset: TagDataset | None,
-    frontend: FrontendConfig,
-    n_workers: int | None,
-    watcher: Watcher,
-) -> PreparedData:
-    """Open the prepared data, after preparing it where it is not."""
-    if dataset is None:
-        return PreparedData(config.prepared)
-    features = frontend if config.features else None
-    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, frontend.sample_rate, features)
-    if not Ranks.of_environment().is_first:
-        _wait_until(lambda: _is_prepared(folder))
-        return PreparedData(folder)
-    if not (folder / "card.json").exists():
-        watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
-    report = prepare(
-        dataset, folder, sample_rate=frontend.sample_rate, n_workers=n_workers, frontend=features,
-        progress=watcher.prepared,
-    )  # fmt: skip
-    watcher.report(report)
-    return PreparedData(folder)
 
 
 def _cached_data(dataset: TagDataset, sample_rate: int, frontend: FrontendConfig | None) -> Path:
@@ -315,7 +330,9 @@ def _train_trees(
 ) -> TrainResult:
     """Train boosted trees, and score them as a network is."""
     config = TreesConfig.from_dict({"seed": recipe.fit.seed, **recipe.trees})
-    data = _prepared(recipe.data, dataset, RawConfig(sample_rate=TREES_RATE, n_samples=TREES_RATE), n_workers, watcher)
+    data = prepared_data(
+        recipe.data, dataset, RawConfig(sample_rate=TREES_RATE, n_samples=TREES_RATE), n_workers, watcher
+    )
     result = fit_trees(data, config, n_workers=n_workers)
     facts = recipe.to_dict()
     known = {**facts, "version": taggram.__version__, "data": {**facts["data"], **data_facts(data)}}

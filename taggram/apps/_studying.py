@@ -1,0 +1,102 @@
+"""`taggram study`: the list of studies, or one of them with a line a cell and its table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from taggram.apps._data_screen import DataScreen
+from taggram.apps._inputs import parse_options
+from taggram.apps._outputs import clock
+from taggram.apps._progress import say
+from taggram.apps._training import TEXT_KEYS
+from taggram.errors import ConfigError, printable
+from taggram.learning.train import Watcher
+from taggram.results import Failure
+from taggram.studies import STUDIES, find_study
+from taggram.studies._base import Cell
+from taggram.studies._run import RESULTS, TABLE, run_study
+
+
+def print_studies() -> None:
+    """Print the studies, one a line."""
+    width = max(map(len, STUDIES))
+    for name, (_, question) in STUDIES.items():
+        print(f"{name:<{width}}  {question}")
+    print("`taggram study NAME data=NAME data.root=DIR out=RUN` runs one; docs/studies has a page on each.")
+
+
+def run(name: str, words: list[str], *, show: bool, n_workers: int | None) -> bool:
+    """Run a study as the words say, or print what it would be run with.
+
+    Args:
+        name: of the study.
+        words: KEY=VALUE each.
+        show: whether to print all settings and do nothing.
+        n_workers: processes that decode and measure; None is one a core.
+
+    Returns:
+        Whether all could be measured.
+
+    Raises:
+        ConfigError: a key or value makes no sense, or `out` is missing.
+        TaggramError: as `run_study` raises it.
+    """
+    values = parse_options(words, as_text=TEXT_KEYS)
+    out = values.pop("out", "")
+    kind = find_study(name)
+    if show:
+        config = kind.config_kind.of(values)
+        facts = {"study": name, "title": kind.title, "paper": kind.paper, "methods": config.METHODS}
+        print(json.dumps(facts | {"settings": config.to_dict()}, indent=2))
+        return True
+    if not out:
+        raise ConfigError("out is missing: the folder of the run, as out=RUN.")
+    with _Screen(Path(str(values.get("data.root", "")))) as screen:
+        watcher = Watcher(say=say, made=screen.made, prepared=screen.prepared, report=screen.report)
+        try:
+            result = run_study(name, values, out, n_workers=n_workers, watcher=watcher, told=screen.measured)
+        except KeyboardInterrupt:
+            say("interrupted; the same words go on with it")
+            raise
+    print(result.table, end="")
+    names = [RESULTS, TABLE, *[path.name for path in result.pictures]]
+    print(f"\n{printable(str(result.folder))}: {', '.join(names)}")
+    return screen.is_whole and not result.failures
+
+
+class _Screen(DataScreen):
+    """What is shown while a study runs.
+
+    Args:
+        root: folder of the data, for the paths in messages.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._first: tuple[float, int] | None = None  # when the first cell was done, and how many were then
+
+    def measured(self, cell: Cell, result: Mapping[str, Any] | Failure, n_done: int, n_cells: int) -> None:
+        """Print a line for a cell, and show how many are left."""
+        self.make_way()
+        said = f"{cell.words}: {result.message if isinstance(result, Failure) else _in_words(result)}"
+        say(f"[{n_done}/{n_cells}] {said}{self._time_left(n_done, n_cells)}")
+        self.advance("cells", n_cells - n_done + 1, "measuring")
+
+    def _time_left(self, n_done: int, n_cells: int) -> str:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, n_done)
+        started_s, n_first = self._first
+        if n_done in (n_first, n_cells):
+            return ""
+        return f"; about {clock((now - started_s) / (n_done - n_first) * (n_cells - n_done))} left"
+
+
+def _in_words(measured: Mapping[str, Any]) -> str:
+    """Write the plain numbers of a cell."""
+    numbers = {name: value for name, value in measured.items() if isinstance(value, (int, float))}
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "done"

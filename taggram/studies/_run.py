@@ -1,0 +1,240 @@
+"""A study from its settings to its run folder: cells in processes side by side, kept one by one, then tables.
+
+    RUN/config.json     the settings, and what the data was
+    RUN/cells/          a JSON file a cell, written whole or not at all
+    RUN/files/          what the study keeps, such as trained networks
+    RUN/results.json    {"study", "data", "cells": [{"method", "fold", "run", ...}], "published": [...], ...}
+    RUN/table.md, *.png
+
+A second call with the same folder measures what is missing alone, also after a kill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import taggram
+from taggram._files import only_writer, written_aside
+from taggram._processes import Processes
+from taggram.errors import DatasetError, TrainingError, printable
+from taggram.learning.train import Watcher
+from taggram.results import Failure
+from taggram.studies import find_study
+from taggram.studies._base import Cell, Row, Study
+from taggram.studies._worker import CellTask, cell_path, make_study
+
+CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
+LOCK = ".lock"
+NEVER_S = float("inf")  # a cell may take hours
+
+Measured = Callable[[Cell, Mapping[str, Any] | Failure, int, int], None]
+"""Is told a cell, what was measured in it or why it could not be, and how many of how many cells are done."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study left.
+
+    Attributes:
+        folder: of the run.
+        results: what `results.json` holds.
+        table: what `table.md` holds.
+        pictures: their files.
+        failures: of cells that could not be measured.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    table: str
+    pictures: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+
+
+def run_study(
+    name: str,
+    values: Mapping[str, Any],
+    out: str | os.PathLike[str],
+    *,
+    n_workers: int | None = None,
+    watcher: Watcher | None = None,
+    told: Measured | None = None,
+) -> StudyResult:
+    """Run a study, or go on with it.
+
+    Args:
+        name: one of `taggram.studies.list_studies()`.
+        values: its settings by key, such as {"data": "csv", "data.root": "sounds", "runs": 3}.
+        out: folder of the run: new, empty, or that of an earlier call, of which all that was measured is taken over.
+        n_workers: processes that measure side by side; None is one a core.
+        watcher: is told what happens while the data is made ready.
+        told: is told of the cells.
+
+    Returns:
+        The results.
+
+    Raises:
+        UnknownNameError: there is no such study, data set or split.
+        ConfigError: a setting makes no sense.
+        DatasetError: the data is missing or does not fit, or another process writes into the folder.
+        TrainingError: the folder holds something else.
+    """
+    kind = find_study(name)
+    config, folder = kind.config_kind.of(values), Path(out)
+    _make_folders(folder, kind)
+    with only_writer(folder, LOCK):
+        data = kind.prepare(config, folder, watcher or Watcher(), n_workers)
+        settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
+        study = make_study(json.loads(json.dumps(settings)))
+        _begin(folder, study)
+        failures = _measure_all(study, settings, n_workers, told or (lambda *_: None))
+        return _write(study, failures)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _make_folders(folder: Path, kind: type[Study]) -> None:
+    """Make the run folder, or refuse one that holds something else."""
+    try:
+        inside = {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
+        if inside and CONFIG not in inside and "cells" not in inside:
+            raise TrainingError(f"{printable(str(folder))} holds something else; name a new or an empty folder.")
+        if CONFIG in inside and (came := _read_config(folder).get("study")) != kind.name:
+            raise TrainingError(f"{printable(str(folder))} holds {came}, and not {kind.name}; name another folder.")
+        for name in ("cells", "files"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{printable(str(folder))}: {error.strerror or error}.") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{printable(str(folder / CONFIG))} cannot be read ({error}); name another folder."
+        ) from error
+    return config
+
+
+def _begin(folder: Path, study: Study) -> None:
+    """Keep the settings, or compare them with those that the folder was begun with."""
+    fixed = json.loads(json.dumps({**study.config.fixed(), "data": study.data_facts()}))
+    if (folder / CONFIG).exists():
+        there = _read_config(folder).get("fixed", {})
+        for name in sorted({*fixed, *there}):
+            if fixed.get(name) != there.get(name):
+                raise TrainingError(
+                    f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "
+                    f"{fixed.get(name)!r}; what was measured there cannot stand beside it. Name another folder."
+                )
+    facts = {"study": study.name, "version": taggram.__version__, "fixed": fixed, "settings": study.config.to_dict()}
+    _write_json(folder / CONFIG, facts)
+
+
+def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, told: Measured) -> list[Failure]:
+    """Measure the cells that are missing, phase by phase."""
+    phases = study.phases()
+    wanted = {cell.key: cell for phase in phases for cell in phase}
+    missing = {key for key in wanted if _read_cell(study.folder, key) is None}
+    n_done, failures = len(wanted) - len(missing), []
+    lock = threading.Lock()
+
+    def tell(cell: Cell, result: Mapping[str, Any] | Failure) -> None:
+        nonlocal n_done
+        with lock:
+            n_done += 1
+            told(cell, result, n_done, len(wanted))
+
+    def read(task: CellTask, measured: dict[str, Any]) -> dict[str, Any]:
+        tell(wanted[task.path], measured)  # as soon as it is there, and not only when it is next in order
+        return measured
+
+    with Processes(
+        "taggram.studies._worker", settings, read, n_workers,
+        hang_s=NEVER_S, ahead=max(1, len(missing)), at_work="the process that measured it",
+    ) as processes:  # fmt: skip
+        for phase in phases:
+            cells = [cell for cell in phase if cell.key in missing]
+            tasks = [CellTask(cell.key, dataclasses.asdict(cell)) for cell in cells]
+            for cell, result in zip(cells, processes.run(tasks)):
+                if isinstance(result, Failure):
+                    failures.append(result)
+                    tell(cell, result)
+    return failures
+
+
+def _read_cell(folder: Path, key: str) -> dict[str, Any] | None:
+    """Read what was measured in a cell, or None where it has to be measured."""
+    try:
+        measured: dict[str, Any] = json.loads(cell_path(folder, key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return measured
+
+
+def _write(study: Study, failures: list[Failure]) -> StudyResult:
+    """Write results, table and pictures."""
+    cells = [cell for phase in study.phases() for cell in phase if cell.is_scored]
+    found = [(cell, _read_cell(study.folder, cell.key)) for cell in cells]
+    rows = study.rows([(cell, measured) for cell, measured in found if measured is not None])
+    claims = study.claims(rows)
+    results = {
+        "study": study.name,
+        "data": study.data_facts(),
+        "settings": study.config.to_dict(),
+        "cells": rows,
+        "published": [dict(row) for row in study.published],
+        "claims": [dataclasses.asdict(claim) for claim in claims],
+        "failures": [dataclasses.asdict(failure) for failure in failures],
+    }
+    _write_json(study.folder / RESULTS, results)
+    text = page_of(study, rows, len(cells))
+    with written_aside(study.folder / TABLE) as aside:
+        aside.write_text(text, encoding="utf-8")
+    pictures = []
+    for name, figure in study.draw(rows).items() if rows else ():
+        pictures.append(study.folder / f"{name}.png")
+        with written_aside(pictures[-1]) as aside:
+            figure.savefig(aside, format="png", dpi=150)
+    return StudyResult(study.folder, results, text, tuple(pictures), tuple(failures))
+
+
+def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
+    """Write the page with the tables of a study.
+
+    Args:
+        study: whose they are.
+        rows: what was measured.
+        n_cells: how many cells there should be.
+
+    Returns:
+        Markdown.
+    """
+    facts = study.data_facts()
+    is_papers = facts["name"] in study.paper_data
+    where = "" if is_papers else ", which is not the data of the paper"
+    missing = [f"{n_cells - len(rows)} of {n_cells} cells are missing."] if len(rows) < n_cells else []
+    lines = [
+        f"# {study.title}, on {facts['title']}{where}",
+        f"{facts['words']} {study.paper}.",
+        *[f"- {remark}" for remark in [*study.remarks(), *missing]],
+        *[table.markdown() for table in study.tables(rows)],
+    ]
+    if claims := study.claims(rows):
+        marks = {True: "shows", False: "does not show", None: "was not measured"}
+        lines.append("## What the paper says")
+        lines.append("\n".join(f"- {one.words}: {marks[one.shows]}. {one.figures}".rstrip() for one in claims))
+    return "\n\n".join(lines) + "\n"
+
+
+def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,75 @@
+"""The worker process of a study: it makes the study anew, measures cells, and keeps each in a file of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taggram._files import written_aside
+from taggram._processes import Do, FileTask, Message, Tell, serve
+from taggram.studies import find_study
+from taggram.studies._base import Cell, Study
+
+
+@dataclass(frozen=True)
+class CellTask(FileTask):
+    """A cell to be measured; `path` is its key.
+
+    Attributes:
+        cell: the fields of `Cell`.
+    """
+
+    cell: Mapping[str, Any]
+
+
+def make_study(settings: Message) -> Study:
+    """Make a study of plain values.
+
+    Args:
+        settings: study, config, folder and data.
+
+    Returns:
+        The study.
+    """
+    kind = find_study(settings["study"])
+    return kind(kind.config_kind.of(settings["config"]), Path(settings["folder"]), settings["data"])
+
+
+def cell_path(folder: Path, key: str) -> Path:
+    """Say where what was measured in a cell is kept."""
+    return folder / "cells" / f"{key}.json"
+
+
+def measure_cell(study: Study, cell: Cell) -> dict[str, Any]:
+    """Measure a cell and keep what comes of it.
+
+    Args:
+        study: whose cell it is.
+        cell: which one.
+
+    Returns:
+        What was measured.
+    """
+    measured = study.measure(cell)
+    with written_aside(cell_path(study.folder, cell.key)) as aside:
+        aside.write_text(json.dumps(measured), encoding="utf-8")
+    return measured
+
+
+def _make(settings: Message) -> Do:
+    import torch
+
+    torch.set_num_threads(1)
+    study = make_study(settings)
+
+    def do(task: Message, _: Tell) -> Message:
+        return measure_cell(study, Cell(**task["cell"]))
+
+    return do
+
+
+if __name__ == "__main__":
+    serve(_make)
