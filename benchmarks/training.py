@@ -40,11 +40,11 @@ import taggram
 from taggram._processes import n_cores
 from taggram.apps.bench import Figures, Rounds, Spread, describe_machine, ratios, run_rounds, write_clips
 from taggram.datasets import open_dataset
+from taggram.learning._steps import tag_loss
 from taggram.learning.config import FitConfig
 from taggram.learning.data import TrainingPatches
 from taggram.learning.fit import fit
 from taggram.learning.prepared import PreparedData, prepare
-from taggram.learning._steps import tag_loss
 from taggram.models._contract import TaggingModel
 
 SAMPLES, PATCHES, PEER = "prepared, samples", "prepared, log-mel", "librosa, each item"

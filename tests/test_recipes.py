@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from taggram.datasets import DATASETS, find_dataset
+from taggram.learning._steps import PENALISED
 from taggram.learning.config import FitConfig
 from taggram.learning.evaluate import ClipScore
-from taggram.learning._steps import PENALISED
 from taggram.models import NETWORKS, create_model
 
 FILES = {

@@ -9,10 +9,10 @@ from torch import nn
 
 import taggram
 from taggram.errors import ConfigError, DatasetError
+from taggram.learning._steps import n_right, penalised
 from taggram.learning.config import FitConfig
 from taggram.learning.data import TrainingPatches, drawn_for_validation
 from taggram.learning.fit import fit
-from taggram.learning._steps import n_right, penalised
 from taggram.learning.system import TaggingSystem
 
 LENGTHS = (100, 45, 5)
