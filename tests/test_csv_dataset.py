@@ -192,6 +192,29 @@ def test_task_may_be_given(tmp_path):
     assert opened(tmp_path, ONE, task="several").task == "several"
 
 
+LABELLED = rows(
+    "a.wav,train,rock|guitar,ann", "b.wav,train,guitar | rock,bob", "c.wav,test,|rock,ann", "d.wav,test,,",
+    header="path,split,tags,artist_id",
+)  # fmt: skip
+
+
+def test_first_tag_may_be_the_class(tmp_path):
+    dataset = opened(tmp_path, LABELLED, label="tags")
+    assert dataset.task == "several"  # d.wav has none
+    assert [track.tags for track in dataset.tracks()] == [("rock",), ("guitar",), ("rock",), ()]
+
+
+def test_column_may_be_the_class(tmp_path):
+    dataset = opened(tmp_path, LABELLED.rsplit("\n", 2)[0] + "\n", label="artist_id")
+    assert (dataset.task, dataset.tags) == ("one", ("ann", "bob"))
+    assert [track.tags[0] for track in dataset.tracks()] == ["ann", "bob", "ann"]
+
+
+def test_column_for_the_class_has_to_be_there(tmp_path):
+    with pytest.raises(UnknownNameError, match="no column named 'artist'. Did you mean artist_id"):
+        opened(tmp_path, LABELLED, label="artist")
+
+
 def test_vocabulary_gives_tags_and_their_order(tmp_path):
     data = opened(tmp_path, rows("a.wav,test,rock|guitar|polka"), tags="mtt50_musicnn")
     (track,) = data.tracks()

@@ -1,7 +1,7 @@
 """Training on patches that are in memory: of few clips, of frames with labels of their own, of tasks drawn anew.
 
-`fit` is for data sets: it reads, crops, checkpoints and reports. Studies train hundreds of small networks, one a cell, each
-on little data, so here is the loop alone, on the same settings, losses, optimisers and schedules.
+`fit` is for data sets: it reads, crops, checkpoints and reports. Studies train hundreds of small networks, one a cell,
+each on little data, so here is the loop alone, on the same settings, losses, optimisers and schedules.
 """
 
 from __future__ import annotations
