@@ -121,7 +121,7 @@ def test_best_weights_in_validation_are_kept():
 
 
 def test_schedule_ends_training():
-    rule = ScheduleConfig(rule="plateau", monitor="train_loss", patience=1, stop_after=1)
+    rule = ScheduleConfig(rule="plateau", monitor="train_loss", patience=9, stop_after=1)
     frozen = dataclasses.replace(SGD, lr=1e-12, max_epochs=50, schedule=rule)
     _, history = trained(frozen, patches_of(8))
     assert len(history) < 50
