@@ -129,8 +129,8 @@ class StudyConfig:
 
     def fixed(self) -> dict[str, Any]:
         """Give the settings that must stay as they are while a run folder is gone on with."""
-        grid = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")}
-        return {name: value for name, value in self.to_dict().items() if name not in grid}
+        free = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")} | {"data.root"}  # may be moved
+        return {name: value for name, value in self.to_dict().items() if name not in free}
 
 
 def _as_list(value: Any) -> Any:
