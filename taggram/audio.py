@@ -160,16 +160,23 @@ class SoundStream:
         source: where the sound is, see `Source`.
         sample_rate: in Hz, of the blocks; None keeps the sound's own.
         max_duration_s: longest sound that is taken, in seconds.
+        channel: the one that is taken, from 0 on, which is the left; None is the mean of all.
 
     Raises:
-        AudioError: the source cannot be opened, or holds no sound.
+        AudioError: the source cannot be opened, holds no sound, or has no such channel.
         ConfigError: `max_duration_s` is not above 0.
     """
 
     def __init__(
-        self, source: Source, *, sample_rate: int | None = None, max_duration_s: float = MAX_DURATION_S
+        self,
+        source: Source,
+        *,
+        sample_rate: int | None = None,
+        max_duration_s: float = MAX_DURATION_S,
+        channel: int | None = None,
     ) -> None:
         check_above_zero(max_duration_s=max_duration_s)
+        self._channel = channel
         self.name = source_name(source)
         self.max_duration_s = max_duration_s
         self._facts = _Facts()
@@ -253,7 +260,7 @@ class SoundStream:
             # Divided, since the product of a limit and a rate may fall short of a whole number of frames.
             if (self._gauge.n_frames + len(block)) / self.source_rate > self.max_duration_s:
                 raise self._error(f"it is longer than the {self.max_duration_s:g} s allowed (--max-duration-s)")
-            mono = _mix_down(block)
+            mono = _mix_down(block) if self._channel is None else block[:, self._channel].copy()
             self._gauge.add(mono, energy / block.shape[1])
             yield mono
             block = next(self._blocks, None)
@@ -275,6 +282,8 @@ class SoundStream:
             raise self._error(f"its sample rate is {self._facts.sample_rate} Hz; {low} to {high} Hz are taken")
         if self._facts.n_channels > MAX_CHANNELS:
             raise self._error(f"it has {self._facts.n_channels} channels; up to {MAX_CHANNELS} are taken")
+        if self._channel is not None and not 0 <= self._channel < self._facts.n_channels:
+            raise self._error(f"it has {self._facts.n_channels} channels, counted from 0; {self._channel} is wanted")
 
     def _error(self, reason: str) -> AudioError:
         return AudioError(reason, self.name)
@@ -481,7 +490,8 @@ class SoundStream:
             notes.append(facts.oddity)
         if facts.damage:
             notes.append(f"damaged tail left out after {self.duration_s:.1f} s ({facts.damage})")
-        if facts.n_channels == 2 and gauge.mono_energy < CANCELLED_SHARE * gauge.energy:
+        is_mixed = self._channel is None
+        if is_mixed and facts.n_channels == 2 and gauge.mono_energy < CANCELLED_SHARE * gauge.energy:
             notes.append("the two channels cancel each other out (antiphase)")
         elif max(gauge.high, -gauge.low) < SILENT_PEAK:
             notes.append("silent")
@@ -489,7 +499,7 @@ class SoundStream:
             notes.append(f"a constant value of {gauge.high:.3g} (DC), no sound")
         elif gauge.n_clipped > CLIPPED_SHARE * gauge.n_frames:
             notes.append(f"clipped ({100 * gauge.n_clipped / gauge.n_frames:.0f} % of the samples at full scale)")
-        if facts.n_channels > 2:
+        if is_mixed and facts.n_channels > 2:
             notes.append(f"mean of {facts.n_channels} channels")
         if self.source_rate < self.sample_rate:
             notes.append(f"nothing above {self.source_rate // 2} Hz: recorded at {self.source_rate} Hz")
@@ -501,26 +511,35 @@ class SoundStream:
         notes = []
         if self.sample_rate != self.source_rate:
             notes.append(f"resampled from {self.source_rate} Hz")
-        if self._facts.n_channels == 2:
+        if self._channel is not None and self._facts.n_channels > 1:
+            notes.append(f"channel {self._channel} alone")
+        elif self._facts.n_channels == 2:
             notes.append("mean of 2 channels")
         return (*notes, *self.unusual)
 
 
-def read_sound(source: Source, *, sample_rate: int | None = None, max_duration_s: float = MAX_DURATION_S) -> Waveform:
+def read_sound(
+    source: Source,
+    *,
+    sample_rate: int | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+    channel: int | None = None,
+) -> Waveform:
     """Read a whole sound into memory.
 
     Args:
         source: where the sound is, see `Source`.
         sample_rate: in Hz, of the result; None keeps the sound's own.
         max_duration_s: longest sound that is taken, in seconds.
+        channel: the one that is taken, from 0 on, which is the left; None is the mean of all.
 
     Returns:
-        The sound, mono by the mean of its channels.
+        The sound, mono.
 
     Raises:
-        AudioError: it cannot be read, holds no sound, or is too long.
+        AudioError: it cannot be read, holds no sound, is too long, or has no such channel.
     """
-    with SoundStream(source, sample_rate=sample_rate, max_duration_s=max_duration_s) as stream:
+    with SoundStream(source, sample_rate=sample_rate, max_duration_s=max_duration_s, channel=channel) as stream:
         samples = np.concatenate([block.copy() for block in stream])
         return Waveform(samples, stream.sample_rate, stream.duration_s, stream.notes, stream.unusual)
 

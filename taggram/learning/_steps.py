@@ -18,6 +18,7 @@ CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d)
 KERNELS = (*CONVOLUTIONS, nn.Linear)
 PENALISED = {  # the layers whose weights L2 acts on
     "kernels": KERNELS,
+    "trunk_kernels": KERNELS,
     "convolutions": CONVOLUTIONS,
     "kernels_and_norms": (*KERNELS, nn.BatchNorm1d, nn.BatchNorm2d),
 }
@@ -71,9 +72,11 @@ def penalised(model: nn.Module, of: Penalised) -> Iterator[Tensor]:
         yield from (parameter for parameter in model.parameters() if parameter.requires_grad)
         return
     kinds = PENALISED[of]
+    head = getattr(model, "head", None) if of == "trunk_kernels" else None
+    in_head = set() if head is None else set(head.modules())
     for module in model.modules():
         weight = getattr(module, "weight", None)
-        if isinstance(module, kinds) and isinstance(weight, Tensor) and weight.requires_grad:
+        if module not in in_head and isinstance(module, kinds) and isinstance(weight, Tensor) and weight.requires_grad:
             yield weight
 
 

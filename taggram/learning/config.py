@@ -14,7 +14,7 @@ from taggram.learning.schedules import ScheduleConfig
 
 Loss = Literal["auto", "binary", "binary_sum", "cross_entropy", "mse"]
 Optimizer = Literal["adam", "sgd", "adadelta"]
-Penalised = Literal["kernels", "convolutions", "kernels_and_norms", "all"]
+Penalised = Literal["kernels", "trunk_kernels", "convolutions", "kernels_and_norms", "all"]
 Keep = Literal["valid_loss", "valid_auc", "valid_accuracy", "last"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -35,8 +35,9 @@ class FitConfig:
         lr_decay: the rate is divided by 1 + lr_decay * steps, as old Keras does; counted anew at a restart.
         l2: times the sum of squares of what `l2_of` names is added to the loss. (musicnn's 1e-5 with a half is 5e-6.)
         l2_in_valid_loss: whether the validation loss has that term too.
-        l2_of: "kernels" of convolutions and dense layers, those of "convolutions" alone, "kernels_and_norms", which are
-            kernels and the scales of batch norms, or "all" that learns.
+        l2_of: "kernels" of convolutions and dense layers, "trunk_kernels", which are those but the head's, those of
+            "convolutions" alone, "kernels_and_norms", which are kernels and the scales of batch norms, or "all" that
+            learns.
         clip_norm: largest norm of the gradient; None is no limit.
         trunk_lr: times the learning rate for all but the head; 0 freezes it.
         freeze: parts of the network that learn nothing, such as ("timbral", "temporal") of musicnn.

@@ -129,7 +129,7 @@ class StudyConfig:
 
     def fixed(self) -> dict[str, Any]:
         """Give the settings that must stay as they are while a run folder is gone on with."""
-        free = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")} | {"data.root"}  # may be moved
+        free = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")} | {"data.root"}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
 
