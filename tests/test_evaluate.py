@@ -16,12 +16,13 @@ from _at_hand import needs_weights
 
 import taggram
 from taggram.datasets._base import Track
-from taggram.errors import ConfigError, DatasetError
+from taggram.errors import AudioError, ConfigError, DatasetError
 from taggram.learning.evaluate import (
     Evaluation,
     compare,
     evaluate,
     evaluate_part,
+    evaluate_prepared,
     over_folds,
     save_evaluations,
     score_clip,
@@ -248,6 +249,23 @@ def test_files_are_tagged_in_worker_processes(data_set):
         wanted = tagger.tag(data_set.root / "noise.wav")
     order = [wanted.tags.index(tag) for tag in found.tags]
     np.testing.assert_allclose(found.scores[0], wanted.mean_scores[order], atol=1e-6)
+
+
+def test_prepared_clip_that_cannot_be_scored_costs_no_other():
+    class Unsure(StubTagger):
+        def tag(self, source):
+            if source[0][0] > 0:
+                raise AudioError("a score is no number")
+            return next(iter(self.tag_many(["a"])))
+
+    columns = {"track_id": np.array(["x", "y"])}
+    data = SimpleNamespace(
+        tags=TAGS, task="several", sample_rate=RATE, card={"name": "made", "split": "s", "split_sha256": SHA},
+        index=lambda part: np.arange(2), column=columns.get, labels=lambda rows: np.eye(2, 3, dtype=np.float32),
+        whole=lambda row: np.full(RATE, float(row), np.float32),
+    )  # fmt: skip
+    found = evaluate_prepared(Unsure(TABLE), data, "test")
+    assert (found.track_ids, [one.message for one in found.failures]) == (("x",), ["a score is no number"])
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------

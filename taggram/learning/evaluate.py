@@ -503,7 +503,11 @@ def evaluate_prepared(tagger: Tagger, data: PreparedData, part: Part, **options:
 
     def tagged(chosen: Sequence[Track]) -> Iterator[tuple[Track, Taggram | Failure]]:
         for track in chosen:
-            yield track, tagger.tag((data.whole(rows_of[track.track_id]), data.sample_rate))
+            sound = data.whole(rows_of[track.track_id])
+            try:
+                yield track, tagger.tag((sound, data.sample_rate))
+            except AudioError as error:  # such as scores that are no numbers: one clip must not cost the others
+                yield track, Failure.of(track.track_id, error)
 
     card = data.card
     return evaluate(
