@@ -55,15 +55,16 @@ HOMES = {  # heavy package: the only places that may import it
         "learning/_pictures",
         "learning/_chapter",
         "learning/tag_map",
-        "studies/_pictures",
+        "studies",
     },
     "lightning": {"learning"},
     "pyarrow": {"learning", "apps/_parquet"},
     "sklearn": {"learning", "studies"},
+    "mir_eval": {"learning"},
     "typer": {"apps/cli"},
     "rich": {"apps"},
 }
-EXTRAS = ("av", "pyarrow", "sklearn")
+EXTRAS = ("av", "mir_eval", "pyarrow", "sklearn")
 
 
 def module_of(name):

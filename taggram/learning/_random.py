@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     MIXUP = 8
     MASKS = 9
     VALIDATION = 10
+    SUPPORT = 11
+    QUERY = 12
 
 
 def generator(seed: int, *place: int) -> np.random.Generator:

@@ -6,6 +6,7 @@ each on little data, so here is the loop alone, on the same settings, losses, op
 
 from __future__ import annotations
 
+import abc
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -51,14 +52,14 @@ class Batch:
     weights: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class PatchSet(Batch):
-    """Patches that lie in memory, with what they are."""
+class Patches(abc.ABC):
+    """Patches that are trained on or looked at, a batch at a time."""
 
+    @abc.abstractmethod
     def __len__(self) -> int:
         """Count the patches."""
-        return len(self.patches)
 
+    @abc.abstractmethod
     def chosen(self, places: Tensor) -> Batch:
         """Give some of the patches.
 
@@ -68,8 +69,6 @@ class PatchSet(Batch):
         Returns:
             A batch of them.
         """
-        weights = None if self.weights is None else self.weights[places]
-        return Batch(self.patches[places], self.targets[places], weights)
 
     def shuffled(self, config: FitConfig, epoch: int, *, drop_last: bool = False) -> Iterator[Batch]:
         """Give all patches in an order that hangs on seed and epoch alone.
@@ -88,12 +87,26 @@ class PatchSet(Batch):
                 yield self.chosen(places)
 
 
+@dataclass(frozen=True)
+class PatchSet(Batch, Patches):
+    """Patches that lie in memory, with what they are."""
+
+    def __len__(self) -> int:
+        """Count the patches."""
+        return len(self.patches)
+
+    def chosen(self, places: Tensor) -> Batch:
+        """Give some of the patches; see `Patches`."""
+        weights = None if self.weights is None else self.weights[places]
+        return Batch(self.patches[places], self.targets[places], weights)
+
+
 def fit_patches(
     model: TaggingModel,
     batches: Callable[[int], Iterable[Batch]],
     config: FitConfig,
     *,
-    valid: PatchSet | None = None,
+    valid: Patches | None = None,
     device: torch.device | str = "cpu",
     told: Callable[[dict[str, float]], object] = lambda _: None,
 ) -> list[dict[str, float]]:
@@ -217,7 +230,7 @@ def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, name: str) ->
 
 @torch.no_grad()
 def _validated(
-    model: TaggingModel, valid: PatchSet, config: FitConfig, name: str, device: torch.device | str
+    model: TaggingModel, valid: Patches, config: FitConfig, name: str, device: torch.device | str
 ) -> dict[str, float]:
     """Give loss and accuracy of patches that are not trained on."""
     model.eval()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 
@@ -92,6 +94,190 @@ def draw_accuracy_curves(
     axes.set_xticks(places, [f"{place:g}" for place in places], fontsize=SMALL_PT)
     axes.set_xlabel(x, fontsize=SMALL_PT)
     _finish(figure, title, unit)
+    return figure
+
+
+def draw_sizes(
+    sizes: Mapping[str, tuple[int, Values]],
+    *,
+    title: str,
+    published: Mapping[str, float] | None = None,
+    unit: str = "accuracy, %",
+) -> Figure:
+    """Draw accuracy against the number of parameters, with deviations.
+
+    Args:
+        sizes: by name of the network, its parameters and its accuracies, from 0 to 1.
+        title: stands on top.
+        published: accuracies of the same networks elsewhere, from 0 to 1, drawn as hollow marks.
+        unit: of the axis.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
+    axes = figure.subplots()
+    marks = ("o", "s", "^", "D")
+    for number, (name, (n_parameters, values)) in enumerate(sizes.items()):
+        colour, mark = COLOURS[number % len(COLOURS)], marks[number // len(COLOURS) % len(marks)]
+        mean, spread = 100 * float(np.mean(values)), 100 * float(np.std(values))
+        axes.errorbar(n_parameters, mean, spread, marker=mark, color=colour, linestyle="none", capsize=2, label=name)
+        if name in (published or {}):
+            level = 100 * (published or {})[name]
+            axes.plot(n_parameters, level, marker=mark, color=colour, linestyle="none", fillstyle="none")
+    if set(sizes) & set(published or {}):
+        axes.plot([], [], marker="o", color="0.4", linestyle="none", fillstyle="none", label="published")
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters", fontsize=SMALL_PT)
+    _finish(figure, title, unit)
+    return figure
+
+
+def draw_counts(matrix: NDArray[Any], classes: Sequence[str], *, title: str) -> Figure:
+    """Draw how often clips of each class were taken for which, in shades by the share of the row.
+
+    Args:
+        matrix: (classes, classes) counts: a row a true class, a column a given one.
+        classes: their names.
+        title: stands on top.
+
+    Returns:
+        The figure.
+    """
+    side = 2.6 + 0.45 * len(classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix > 0):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=SMALL_PT, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=SMALL_PT)
+    axes.set_yticks(range(len(classes)), classes, fontsize=SMALL_PT)
+    axes.set_xlabel("given", fontsize=SMALL_PT)
+    axes.set_ylabel("true", fontsize=SMALL_PT)
+    axes.tick_params(length=0)
+    figure.suptitle(title, fontsize=TEXT_PT + 1)
+    return figure
+
+
+def draw_filters(weights: NDArray[Any], *, x: str, title: str) -> Figure:
+    """Draw filters of one dimension, as a line each and as the rows of one map.
+
+    Args:
+        weights: (filters, places).
+        x: what the places are, such as "frames".
+        title: stands on top.
+
+    Returns:
+        The figure; each line has its own scale, the map has one for all.
+    """
+    n_filters, n_places = weights.shape
+    n_columns = 4
+    n_rows = -(-n_filters // n_columns)
+    figure = Figure(figsize=(WIDTH, max(3.0, 0.62 * n_rows)), layout="constrained")
+    left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.2, 1)), dtype=object))
+    grid = left.subplots(n_rows, n_columns, sharex=True, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        axes.set_axis_off()
+        if number < n_filters:
+            axes.axhline(0, color="0.85", linewidth=0.5)
+            axes.plot(weights[number], color=COLOURS[0], linewidth=1)
+            axes.set_title(str(number), fontsize=SMALL_PT - 2, loc="left", pad=0, color="0.4")
+    axes = right.subplots()
+    most = float(np.abs(weights).max()) or 1.0
+    image = axes.imshow(weights, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    axes.set_xlabel(x, fontsize=SMALL_PT)
+    axes.set_ylabel("filter", fontsize=SMALL_PT)
+    axes.tick_params(labelsize=SMALL_PT)
+    bar = right.colorbar(image, ax=axes)
+    bar.ax.tick_params(labelsize=SMALL_PT)
+    left.supxlabel(f"0 to {n_places} {x}", fontsize=SMALL_PT)
+    figure.suptitle(title, fontsize=TEXT_PT + 2)
+    return figure
+
+
+def draw_sweeps(panels: Mapping[str, Mapping[str, Mapping[float, float]]], *, title: str, x: str, unit: str) -> Figure:
+    """Draw curves over a threshold, in panels side by side.
+
+    Args:
+        panels: by title, the curves by name: the value, from 0 to 1, at each place.
+        title: stands on top.
+        x: what the places are.
+        unit: of the values.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, curves) in zip(row, panels.items()):
+        for number, (curve, points) in enumerate(curves.items()):
+            places, values = list(points), [100 * value for value in points.values()]
+            axes.plot(places, values, color=COLOURS[number % len(COLOURS)], marker=".", label=curve)
+        axes.set_title(name, fontsize=TEXT_PT, loc="left")
+        axes.set_xlabel(x, fontsize=SMALL_PT)
+        axes.tick_params(labelsize=SMALL_PT)
+        axes.grid(axis="y", color="0.9", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    row[0].set_ylabel(unit, fontsize=SMALL_PT)
+    row[-1].legend(fontsize=SMALL_PT, frameon=False)
+    figure.suptitle(title, fontsize=TEXT_PT + 2)
+    return figure
+
+
+def draw_phrase(
+    spectrogram: NDArray[Any],
+    curve: NDArray[Any],
+    hop_s: float,
+    boundaries: Mapping[str, Values],
+    *,
+    labels: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draw a phrase: its spectrogram, an onset function, and boundaries that are true and that were found.
+
+    Args:
+        spectrogram: (mels, frames).
+        curve: (frames,) the onset function.
+        hop_s: from frame to frame, in seconds.
+        boundaries: times in seconds from the start on, by what they are; the first ones are the true ones.
+        labels: of what lies between the true ones.
+        title: stands on top.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+    above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+    length_s = hop_s * spectrogram.shape[1]
+    above.imshow(
+        spectrogram, origin="lower", aspect="auto", cmap="magma", extent=(0, length_s, 0, len(spectrogram)),
+        interpolation="nearest",
+    )  # fmt: skip
+    above.set_ylabel("mel bands", fontsize=SMALL_PT)
+    middle.plot(hop_s * np.arange(len(curve)), curve, color=COLOURS[0], linewidth=1)
+    middle.set_ylabel("onset function", fontsize=SMALL_PT)
+    middle.set_ylim(0, 1.25)
+    true = next(iter(boundaries.values()))
+    for axes, colour in ((above, "1.0"), (middle, "0.6")):
+        for time_s in true:
+            axes.axvline(time_s, color=colour, linewidth=0.8)
+    for number, (name, times) in enumerate(boundaries.items()):
+        height = len(boundaries) - number
+        below.vlines(
+            times, height - 0.4, height + 0.4, color=COLOURS[(2, 0, 1, 3)[number % 4]], linewidth=2, label=name
+        )
+    for start, end, label in zip(true, true[1:], labels):
+        middle.text((start + end) / 2, 1.22, label, ha="center", va="top", fontsize=SMALL_PT, parse_math=False)
+    below.set_yticks(range(len(boundaries), 0, -1), list(boundaries), fontsize=SMALL_PT)
+    below.set_ylim(0.4, len(boundaries) + 0.6)
+    below.set_xlim(0, length_s)
+    below.set_xlabel("s", fontsize=SMALL_PT)
+    for axes in (above, middle, below):
+        axes.tick_params(labelsize=SMALL_PT)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=TEXT_PT + 2)
     return figure
 
 

@@ -126,7 +126,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _begin(folder: Path, study: Study) -> None:
     """Keep the settings, or compare them with those that the folder was begun with."""
-    fixed = json.loads(json.dumps({**study.config.fixed(), "data": study.data_facts()}))
+    facts = {name: value for name, value in study.data_facts().items() if name not in ("title", "words")}  # for people
+    fixed = json.loads(json.dumps({**study.config.fixed(), "data": facts}))
     if (folder / CONFIG).exists():
         there = _read_config(folder).get("fixed", {})
         for name in sorted({*fixed, *there}):
@@ -135,8 +136,9 @@ def _begin(folder: Path, study: Study) -> None:
                     f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "
                     f"{fixed.get(name)!r}; what was measured there cannot stand beside it. Name another folder."
                 )
-    facts = {"study": study.name, "version": taggram.__version__, "fixed": fixed, "settings": study.config.to_dict()}
-    _write_json(folder / CONFIG, facts)
+    settings = study.config.to_dict()
+    known = {"study": study.name, "version": taggram.__version__, "fixed": fixed, "settings": settings}
+    _write_json(folder / CONFIG, known)
 
 
 def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, told: Measured) -> list[Failure]:
