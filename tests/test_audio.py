@@ -62,6 +62,30 @@ def test_resampling_block_by_block_is_resampling_the_whole(rate):
     np.testing.assert_allclose(got[: len(whole)], whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("channel", [0, 1])
+def test_one_channel_can_be_taken(channel):
+    samples = noise(0.5, n_channels=2)
+    got = read_sound((samples, RATE), channel=channel)
+    np.testing.assert_array_equal(got.samples, samples[:, channel])
+    assert got.notes == (f"channel {channel} alone",)
+
+
+def test_left_channel_of_antiphase_is_a_sound():
+    left = tone(0.5)
+    got = read_sound((np.stack([left, -left], 1), RATE), channel=0)
+    assert got.unusual == ()
+
+
+def test_left_channel_of_mono_is_the_sound():
+    assert read_sound((tone(0.5), RATE), channel=0).notes == ()
+
+
+@pytest.mark.parametrize("channel", [-1, 2])
+def test_channel_that_is_not_there_is_refused(channel):
+    with pytest.raises(AudioError, match=f"2 channels, counted from 0; {channel} is wanted"):
+        read_sound((noise(0.5, n_channels=2), RATE), channel=channel)
+
+
 @pytest.mark.parametrize("n_channels", [1, 2, 6, 24])
 def test_mono_is_the_mean_of_the_channels_bit_for_bit(n_channels):
     samples = noise(3, n_channels=n_channels)

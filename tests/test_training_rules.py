@@ -155,6 +155,7 @@ def test_validation_loss_can_be_without_the_penalty(tmp_path):
     ("of", "names"),
     [
         ("kernels", ["0.weight", "4.weight"]),
+        ("trunk_kernels", ["0.weight", "4.weight"]),  # a network without a head of that name
         ("convolutions", ["0.weight"]),
         ("kernels_and_norms", ["0.weight", "1.weight", "4.weight"]),
         ("all", ["0.bias", "0.weight", "1.bias", "1.weight", "4.bias", "4.weight"]),
@@ -164,6 +165,12 @@ def test_penalty_acts_on(of, names):
     network = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
     known = {id(parameter): name for name, parameter in network.named_parameters()}
     assert sorted(known[id(weight)] for weight in penalised(network, of)) == names
+
+
+def test_penalty_can_leave_out_the_head():
+    network = taggram.create_model("phoneme_mlp", n_tags=2)
+    found = list(penalised(network, "trunk_kernels"))
+    assert [weight.shape for weight in found] == [network.dense1.weight.shape, network.dense2.weight.shape]
 
 
 @pytest.mark.parametrize("of", ["kernels", "all"])
