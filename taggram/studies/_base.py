@@ -75,6 +75,8 @@ class StudyConfig:
         folds: which ones, from 1 on; () is all that the data has.
         seed: of all random numbers.
         device: "auto", "cpu", "cuda", ...
+        METHODS: all methods that the study knows.
+        LEAST_RUNS: 0 where `runs=0` has a meaning, such as as many as in the paper.
 
     Raises:
         ConfigError: some value makes no sense.
@@ -88,14 +90,14 @@ class StudyConfig:
     device: str = field(default="auto", metadata=GRID)
 
     METHODS: ClassVar[tuple[str, ...]] = ()
-    """All methods that the study knows."""
+    LEAST_RUNS: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for name in self.methods:
             if name not in self.METHODS:
                 hint = did_you_mean(str(name), self.METHODS)
                 raise ConfigError(f"there is no method {name!r}.{hint} The methods are {', '.join(self.METHODS)}.")
-        check_count("runs", self.runs)
+        check_count("runs", self.runs, self.LEAST_RUNS)
         check_count("seed", self.seed, 0)
         check(all(map(is_count, self.folds)), "folds", self.folds, "numbers from 1 on, such as folds=1,2")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,6 +80,30 @@ class StudyClips:
         rows = {str(name): row for row, name in enumerate(data.column("track_id"))}
         return Sounds(data, np.array([rows[name] for name in self.track_ids], np.int64))
 
+    def some(self, n_clips: int, seed: int) -> StudyClips:
+        """Keep some clips at random: of every class in every part its share.
+
+        Args:
+            n_clips: how many.
+            seed: another one keeps others; they hang on it and the names of the clips alone.
+
+        Returns:
+            The clips that are kept, in their order; all of them where there are no more.
+        """
+        place = {name: place for place, name in enumerate(shuffled(self.track_ids, seed))}
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for clip, group in enumerate(zip(self.labels.tolist(), *self.parts.tolist())):
+            groups.setdefault(group, []).append(clip)
+        ranks = {}
+        for clips in groups.values():
+            for rank, clip in enumerate(sorted(clips, key=lambda clip: place[self.track_ids[clip]])):
+                ranks[clip] = ((rank + 0.5) / len(clips), place[self.track_ids[clip]])
+        kept = sorted(sorted(ranks, key=lambda clip: ranks[clip])[:n_clips])
+        return dataclasses.replace(
+            self, track_ids=tuple(self.track_ids[clip] for clip in kept), labels=self.labels[kept],
+            parts=self.parts[:, kept],
+        )  # fmt: skip
+
     def save(self, path: Path) -> None:
         """Write the clips as JSON; `load` gives them back.
 
@@ -126,6 +151,11 @@ class Sounds:
         """Count the clips."""
         return len(self.rows)
 
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the samples in Hz."""
+        return self.data.sample_rate
+
     def whole(self, clip: int) -> NDArray[np.float32]:
         """Read a clip: (samples,) float32, -1 to 1."""
         return self.data.whole(int(self.rows[clip]))
@@ -149,6 +179,8 @@ def prepare_clips(
     n_folds: int = 0,
     fold_seed: int | None = None,
     wanted_folds: Sequence[int] = (),
+    n_clips: int = 0,
+    clip_seed: int = 0,
 ) -> dict[str, Any]:
     """Open a data set of clips with one class each, decode it, and write down what is in which fold.
 
@@ -166,6 +198,8 @@ def prepare_clips(
         fold_seed: of the random order that is cut into these folds; None is the sorted one, of which each fold gets its
             share of every class.
         wanted_folds: refuse data that has not these.
+        n_clips: keep so many clips at random, of every class in every part its share; 0 is all.
+        clip_seed: of this choice.
 
     Returns:
         "clips", the file, and "facts", as `Study.data_facts` gives them.
@@ -200,6 +234,8 @@ def prepare_clips(
         parts=parts,
         prepared=prepared,
     )
+    if n_clips:
+        clips = clips.some(n_clips, clip_seed)
     clips.save(folder / FILE)
     return {"clips": FILE, "facts": _facts(dataset, clips)}
 
