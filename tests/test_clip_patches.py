@@ -166,5 +166,8 @@ def test_clip_is_what_most_of_its_patches_are():
     assert majority_votes(votes, [3, 2, 3], 3).tolist() == [2, 1, 0]
 
 
-def test_of_as_many_votes_the_first_class_wins():
-    assert majority_votes(np.array([2, 1, 1, 2]), [4], 3).tolist() == [1]
+@pytest.mark.parametrize(
+    ("votes", "wanted"), [([2, 1, 1, 2], 1), ([2, 1], 1), ([3, 3, 0, 0], 0), ([3, 2, 1, 0], 0), ([3], 3)]
+)
+def test_of_as_many_votes_the_first_class_wins(votes, wanted):
+    assert majority_votes(np.array(votes), [len(votes)], 4).tolist() == [wanted]

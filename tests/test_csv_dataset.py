@@ -211,7 +211,7 @@ def test_column_may_be_the_class(tmp_path):
 
 
 def test_column_for_the_class_has_to_be_there(tmp_path):
-    with pytest.raises(UnknownNameError, match="no column named 'artist'. Did you mean artist_id"):
+    with pytest.raises(UnknownNameError, match=r"no column named 'artist'\. Did you mean artist_id"):
         opened(tmp_path, LABELLED, label="artist")
 
 

@@ -71,6 +71,16 @@ def test_every_patch_comes_once_an_epoch():
     assert sizes == [4, 4, 2]
 
 
+@pytest.mark.parametrize(("n_patches", "sizes"), [(9, [4, 5]), (8, [4, 4]), (1, [1])])
+def test_patch_that_is_left_over_goes_with_the_last_batch(n_patches, sizes):
+    assert [len(batch.patches) for batch in patches_of(n_patches).shuffled(SGD, 1)] == sizes
+
+
+def test_batches_of_one_patch_stay_so():
+    config = dataclasses.replace(SGD, batch_size=1)
+    assert [len(batch.patches) for batch in patches_of(3).shuffled(config, 1)] == [1, 1, 1]
+
+
 def test_last_smaller_batch_may_be_dropped():
     sizes = [len(batch.patches) for batch in patches_of(10).shuffled(SGD, 1, drop_last=True)]
     assert sizes == [4, 4]

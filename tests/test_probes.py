@@ -112,6 +112,15 @@ def test_features_are_those_of_the_patches():
     torch.testing.assert_close(torch.from_numpy(found[1:2]), model.forward_features(patch), rtol=1e-4, atol=1e-4)
 
 
+def test_patches_are_cut_wherever_the_network_is(monkeypatch):
+    model, seen = create("timbre"), []
+    cut = probes.patches_of_sound
+    monkeypatch.setattr(probes, "patches_of_sound", lambda frontend, *_, **__: seen.append(frontend) or cut(frontend, *_))
+    patch_features(model, torch.zeros(140_000), ["penultimate"])
+    model.frontend.to(torch.float64)  # as a GPU would have it after the first clip
+    assert seen[0].window.dtype == torch.float32
+
+
 def test_layer_that_keeps_time_is_averaged():
     model = create("timbre")
     sound = 0.1 * torch.randn(140_000, generator=torch.Generator().manual_seed(0))

@@ -23,7 +23,7 @@ from taggram.studies._ballroom_nets import INIT, NETS, PUBLISHED
 from taggram.studies._ballroom_results import claims_of
 from taggram.studies._base import Cell
 from taggram.studies._clips import FILE, StudyClips
-from taggram.studies._frames import ClipFrames, patch_starts, spectrogram, vote, whole_batches
+from taggram.studies._frames import ClipFrames, patch_starts, spectrogram, whole_batches
 from taggram.studies._run import run_study
 from taggram.studies.ballroom import BallroomConfig
 
@@ -98,17 +98,6 @@ def test_mean_and_deviation_are_those_of_the_clips_alone():
 
 def test_values_that_never_change_are_not_scaled():
     assert ClipFrames.of([np.ones((3, 2), np.float32)]).mean_and_std(np.array([0])) == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("votes", "wanted"), [([2, 1, 1], 1), ([2, 1], 1), ([3, 3, 0, 0], 0), ([3, 2, 1, 0], 0), ([3], 3)]
-)
-def test_first_class_wins_where_votes_are_equal(votes, wanted):
-    assert vote(np.array(votes), np.full(len(votes), 7), 4) == {7: wanted}
-
-
-def test_each_clip_has_its_own_votes():
-    assert vote(np.array([1, 1, 0, 2, 0]), np.array([0, 0, 3, 3, 3]), 3) == {0: 1, 3: 0}
 
 
 @pytest.mark.parametrize(("n_patches", "batch_size", "wanted"), [(280, 50, 250), (1120, 10, 1120), (9, 10, 9)])

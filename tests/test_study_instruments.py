@@ -163,6 +163,11 @@ def test_clip_of_two_instruments_cannot_be_learned_from(tmp_path):
         drawn(dataset, whole_songs=False)
 
 
+def test_folds_are_refused(sound, tmp_path):
+    with pytest.raises(ConfigError, match=r"folds is .*; wanted nothing"):
+        made_study("instruments", {"data": "csv", "data.root": str(sound), "folds": 1}, tmp_path)
+
+
 def test_data_without_a_test_is_refused(tmp_path):
     write_csv(write_tones(tmp_path), [("0.wav", "train", "low"), ("1.wav", "valid", "low")])
     dataset = open_dataset("csv", tmp_path, min_count=1)
@@ -195,6 +200,15 @@ def test_patches_are_of_their_own_clip_alone(study):
     names = list(study.excerpts.track_ids)
     one, eleven = names.index("1.wav"), names.index("11.wav")  # the name of the first is in that of the second
     assert (len(read(one)), len(read(eleven))) == (1, 2)
+
+
+def test_patches_are_cut_wherever_the_network_is(study):
+    cell = Cell(method="single_layer")
+    model = study.start(cell)
+    read = study._reader(cell, model)
+    patches = read(0)
+    model.to("meta")
+    assert torch.equal(read(0), patches)
 
 
 def test_sound_of_han_is_divided_by_its_largest_sample(study, monkeypatch):

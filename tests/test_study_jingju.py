@@ -247,6 +247,17 @@ def test_another_seed_is_another_singing(run):
         run_study("jingju", {**TINY, "seed": 1}, run.folder, n_workers=1)
 
 
+def test_other_settings_are_refused_before_any_data_is_made(run, monkeypatch):
+    monkeypatch.setattr(Jingju, "prepare", lambda *_: pytest.fail("data was made"))
+    with pytest.raises(TrainingError, match="was begun with filters"):
+        run_study("jingju", {**TINY, "filters": 32 if run.results["settings"]["filters"] == 20 else 20}, run.folder)
+
+
+def test_what_is_asked_for_twice_is_measured_once(tmp_path):
+    study = made_study("jingju", {**TINY, "methods": "score_only,score_only"}, tmp_path)
+    assert [cell.method for cell in study.phases()[2]] == ["score_only"]
+
+
 def test_command_runs_the_study(run_taggram, tmp_path):
     words = ["n_phrases=4", "methods=score_only", f"out={tmp_path}", "--workers", "1"]
     done = run_taggram("study", "jingju", *words)

@@ -126,6 +126,11 @@ def test_part_for_validation_is_drawn_where_there_is_none(sound, tmp_path):
     assert made_study("tagging_timbre", values, tmp_path / "run").fit(Cell(method="timbre")).valid_share == 0.1
 
 
+def test_folds_are_refused(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"folds is .*; wanted nothing"):
+        made_study("tagging_timbre", {**values, "folds": 1}, tmp_path)
+
+
 def test_data_without_a_test_is_refused(sound, tmp_path):
     (tmp_path / "000.wav").hardlink_to(sound / "000.wav")
     write_csv(tmp_path, [("000.wav", "train", "low|noisy")])

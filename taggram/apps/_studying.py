@@ -45,7 +45,7 @@ def run(name: str, words: list[str], *, show: bool, n_workers: int | None) -> bo
         ConfigError: a key or value makes no sense, or `out` is missing.
         TaggramError: as `run_study` raises it.
     """
-    values = parse_options(words, as_text=TEXT_KEYS)
+    values = parse_options(words, as_text=(*TEXT_KEYS, "vggish_weights"))
     out = values.pop("out", "")
     kind = find_study(name)
     if show:

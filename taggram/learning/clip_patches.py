@@ -190,7 +190,7 @@ def _groups(clips: Sequence[Tensor], at_once: int) -> Iterator[list[Tensor]]:
         yield group
 
 
-def majority_votes(votes: Whole, n_patches: Sequence[int], n_classes: int) -> Whole:
+def majority_votes(votes: Whole, n_patches: Sequence[int] | Whole, n_classes: int) -> Whole:
     """Give the class that most patches of each clip are taken for; of equal ones, the first.
 
     Args:

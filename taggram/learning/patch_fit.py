@@ -79,10 +79,13 @@ class Patches(abc.ABC):
             drop_last: whether a last, smaller batch is left out.
 
         Yields:
-            The batches.
+            The batches; one patch that is left over goes with the last of them, since batch norms need two.
         """
         order = torch.from_numpy(generator(config.seed, Purpose.ORDER, epoch).permutation(len(self)))
-        for places in torch.split(order, config.batch_size):
+        batches = list(torch.split(order, config.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1 < config.batch_size and not drop_last:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for places in batches:
             if len(places) == config.batch_size or not drop_last:
                 yield self.chosen(places)
 

@@ -7,6 +7,7 @@ Differs: with fewer patches than components, the PCA keeps one component less th
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -184,7 +185,8 @@ def patch_features(
         AudioError: the sound is empty.
     """
     names = [model.check_layer(name) for name in layers]
-    patches = patches_of_sound(model.frontend, sound, hop_frames=hop_frames)
+    frontend = copy.deepcopy(model.frontend).cpu()  # that of the network is where the last clip was looked at
+    patches = patches_of_sound(frontend, sound, hop_frames=hop_frames)
     model.to(device).eval()
     parts = [model.forward_layers(part.to(device)) for part in torch.split(patches, AT_ONCE)]
     return {name: torch.cat([_summed_up(part[name]).cpu() for part in parts]).numpy() for name in names}

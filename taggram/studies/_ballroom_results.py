@@ -53,7 +53,7 @@ def table_of(rows: Sequence[Row]) -> Table:
     lines = [_line(NETS[method], hop, found, published.get(method)) for (method, hop), found in grouped(rows).items()]
     common = percent([row["common_accuracy"] for row in rows], 2)
     beside = [
-        [name, "-", "-", "-", common if name == COMMON else "-", "-", f"{published[name]['accuracy']:g}"]
+        [name, "-", "-", "-", common if name == COMMON else "-", "-", f"{100 * published[name]['accuracy']:g}"]
         for name in (MARCHAND, GOUYON, COMMON)
     ]
     n_repeated = max(row["n_repeated"] for row in rows)
@@ -100,7 +100,7 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
 def _line(net: Net, hop: int | None, rows: Sequence[Row], published: Mapping[str, Any] | None) -> list[str]:
     """Write the line of a network."""
     title = f"{net.title}, hop {hop}" if hop else net.title
-    known = f"{published['accuracy']:.2f} ± {published['deviation']:.2f}" if published else "-"
+    known = f"{100 * published['accuracy']:.2f} ± {100 * published['deviation']:.2f}" if published else "-"
     return [
         title, f"40 x {net.n_frames}", net.filters, f"{rows[0]['parameters']:,}",
         percent(accuracies(rows), 2), percent([row["patch_accuracy"] for row in rows], 2), known,

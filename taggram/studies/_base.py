@@ -119,7 +119,7 @@ class StudyConfig:
         if "data" in given:
             data["name"] = given.pop("data")
         lists = {one.name for one in dataclasses.fields(cls) if str(one.type).startswith("tuple")}
-        wrapped = {key: _as_list(value) if key in lists else value for key, value in given.items()}
+        wrapped = {key: _without_repeats(_as_list(value)) if key in lists else value for key, value in given.items()}
         return from_values(cls, "the study", {**wrapped, "data": DataConfig.of(data)})
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +141,11 @@ def _as_list(value: Any) -> Any:
         words = [word.strip() for word in value.split(",") if word.strip()]
         return tuple(int(word) if word.isdecimal() else word for word in words)
     return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _without_repeats(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Leave out what came before, so that no cell is measured twice."""
+    return tuple(value for place, value in enumerate(values) if value not in values[:place])
 
 
 @dataclass(frozen=True)

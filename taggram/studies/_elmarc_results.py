@@ -31,7 +31,7 @@ DATA = {"gtzan": "GTZAN", "extended_ballroom": "Extended Ballroom", "urbansound8
 
 CHART = "the bar chart of Pons and Serra, ICASSP 2019, measured in pixels, ±{} points"
 READ_TO = {"gtzan": 0.25, "extended_ballroom": 0.35, "urbansound8k": 0.3}  # points that a pixel leaves open
-CHARTS = {  # data and classifier: mean and half error bar of the networks, in the order of the charts
+CHARTS = {  # data and classifier: mean and half error bar of the networks in percent, in the order of the charts
     ("gtzan", "svm"): "59.6 2.7, 45.1 0.6, 53.2 1.1, 52.5 0.7, 44.0 0.8, 56.8 1.6, 50.6 0.7, 39.9 0.5, 44.4 2.0",
     ("gtzan", "elm"): "43.7 1.2, 43.0 1.4, 42.3 3.4, 46.8 3.3, 36.6 1.5, 50.1 2.6, 48.0 1.0, 37.8 2.6, 39.2 1.4",
     ("extended_ballroom", "svm"): (
@@ -43,7 +43,7 @@ CHARTS = {  # data and classifier: mean and half error bar of the networks, in t
     ("urbansound8k", "svm"): "70.8 0.3, 57.0 0.3, 63.1 0.3, 62.5 0.4, -, 64.2 0.4, 58.6 0.3, 38.5 0.4, 45.1 0.3",
     ("urbansound8k", "elm"): "66.8 0.5, 57.8 0.8, 59.7 0.9, 60.7 0.7, -, 62.9 0.5, 57.6 0.8, 42.0 0.5, 46.7 0.2",
 }
-BASELINES = {  # accuracy of MFCC with the SVM, and where it stands
+BASELINES = {  # accuracy of MFCC with the SVM in percent, and where it stands
     "gtzan": (53.44, "slides of the authors"),
     "extended_ballroom": (63.3, f"the line in {CHART.format(0.35)}"),
     "urbansound8k": (65.6, f"the line in {CHART.format(0.3)}"),
@@ -55,17 +55,18 @@ def published_rows() -> list[dict[str, Any]]:
     """List what was published, of the large set of networks.
 
     Returns:
-        Rows with data, method, classifier, accuracy and, where there is one, deviation in percent, and source.
+        Rows with data, method, classifier, accuracy and, where there is one, deviation, from 0 to 1, and source.
     """
     rows = []
     for (data, classifier), bars in CHARTS.items():
         for method, bar in zip(NETWORKS, bars.split(", ")):
             if bar != "-":
-                accuracy, deviation = map(float, bar.split())
+                accuracy, deviation = (round(float(number) / 100, 4) for number in bar.split())
                 facts = {"data": data, "method": method, "classifier": classifier, "accuracy": accuracy}
                 rows.append({**facts, "deviation": deviation, "source": CHART.format(READ_TO[data])})
     for data, (accuracy, source) in BASELINES.items():
-        rows.append({"data": data, "method": MFCC, "classifier": "svm", "accuracy": accuracy, "source": source})
+        facts = {"data": data, "method": MFCC, "classifier": "svm", "accuracy": round(accuracy / 100, 4)}
+        rows.append({**facts, "source": source})
     return rows
 
 
@@ -226,7 +227,7 @@ def _bar(data: str, method: str, classifier: str) -> str:
     """Write a published number."""
     for row in PUBLISHED:
         if (row["data"], row["method"], row["classifier"]) == (data, method, classifier):
-            return f"{row['accuracy']:.1f} ± {row['deviation']:.1f}" if "deviation" in row else f"{row['accuracy']:.1f}"
+            return " ± ".join(f"{100 * row[name]:.1f}" for name in ("accuracy", "deviation") if name in row)
     return "-"
 
 

@@ -1,8 +1,7 @@
-"""Spectrograms of whole clips, the patches that are cut out of them, and how patches decide for their clip."""
+"""Spectrograms of whole clips, and the patches that are cut out of them when they are asked for."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ class ClipFrames:
         std = float(values.std(dtype=np.float64))
         return float(values.mean(dtype=np.float64)), std or 1.0
 
-    def patches(self, patch_frames: int, hop_frames: int, *, leave_last: bool = False) -> ClipPatches:
+    def patches(self, patch_frames: int, hop_frames: int, *, leave_last: bool = False) -> ClipWindows:
         """Cut all clips into patches; the frames of one that is shorter than a patch are repeated.
 
         Args:
@@ -121,7 +120,7 @@ class ClipFrames:
             values, lengths = filled.values, filled.lengths
         firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         starts = [patch_starts(int(n), patch_frames, hop_frames, leave_last=leave_last) for n in lengths]
-        return ClipPatches(
+        return ClipWindows(
             windows=torch.from_numpy(values).unfold(0, patch_frames, 1).unsqueeze(1),
             starts=np.concatenate([first + of_clip for first, of_clip in zip(firsts, starts)]),
             clips=np.repeat(np.arange(len(lengths)), [len(of_clip) for of_clip in starts]),
@@ -141,7 +140,7 @@ class ClipFrames:
 
 
 @dataclass(frozen=True)
-class ClipPatches:
+class ClipWindows:
     """Patches of clips. They share the memory of the frames, also where they overlap.
 
     Attributes:
@@ -200,21 +199,6 @@ class FramePatches(Patches):
     def whole(self) -> Batch:
         """All of them."""
         return self.chosen(torch.arange(len(self)))
-
-
-def vote(classes: Whole, clips: Whole, n_classes: int) -> dict[int, int]:
-    """Let patches vote for the class of their clip; of classes with as many votes, the first wins.
-
-    Args:
-        classes: (patches,) the class that each patch votes for.
-        clips: (patches,) number of the clip of each, clip by clip.
-        n_classes: how many classes there are.
-
-    Returns:
-        The class of each clip, by its number.
-    """
-    groups = itertools.groupby(zip(clips.tolist(), classes.tolist()), key=lambda pair: pair[0])
-    return {clip: int(np.bincount([one for _, one in votes], minlength=n_classes).argmax()) for clip, votes in groups}
 
 
 def whole_batches(n_patches: int, batch_size: int) -> int:

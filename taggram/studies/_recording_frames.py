@@ -14,12 +14,12 @@ from taggram.errors import TrainingError, printable
 from taggram.frontends import FrontendConfig, create_frontend
 
 LEFT = 0  # the channel that is taken of stereo recordings
-FRAMES_S = 0.010  # from frame to frame
+FRAME_RATE_HZ = 100  # of frames, 10 ms each
 
 
 def frame_at(time_s: float) -> int:
     """Give the frame nearest to a time, the later one of two, as the source's Python 2 rounds."""
-    return int(np.floor(time_s / FRAMES_S + 0.5))
+    return int(np.floor(FRAME_RATE_HZ * time_s + 0.5))  # 0.235 / 0.010 would be below 23.5
 
 
 @torch.no_grad()

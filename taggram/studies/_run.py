@@ -27,7 +27,7 @@ from taggram.errors import DatasetError, TrainingError, printable
 from taggram.learning.train import Watcher
 from taggram.results import Failure
 from taggram.studies import find_study
-from taggram.studies._base import Cell, Row, Study
+from taggram.studies._base import Cell, Row, Study, StudyConfig
 from taggram.studies._worker import CellTask, cell_path, make_study
 
 CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
@@ -89,6 +89,7 @@ def run_study(
     config, folder = kind.config_kind.of(values), Path(out)
     _make_folders(folder, kind)
     with only_writer(folder, LOCK):
+        _check_same(folder, config)
         data = kind.prepare(config, folder, watcher or Watcher(), n_workers)
         settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
         study = make_study(json.loads(json.dumps(settings)))
@@ -124,19 +125,34 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _check_same(folder: Path, config: StudyConfig, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Refuse a folder that was begun with other settings or, where its facts are known already, on other data.
+
+    Args:
+        folder: of the run.
+        config: the settings now.
+        facts: of the data now.
+
+    Returns:
+        What must stay as it is.
+    """
+    there = _read_config(folder).get("fixed", {}) if (folder / CONFIG).exists() else None
+    fixed: dict[str, Any] = json.loads(json.dumps({**config.fixed(), "data": facts}))
+    if facts is None:
+        fixed["data"] = (there or {}).get("data")
+    for name in sorted({*fixed, *there}) if there is not None else ():
+        if fixed.get(name) != there.get(name):
+            raise TrainingError(
+                f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "
+                f"{fixed.get(name)!r}; what was measured there cannot stand beside it. Name another folder."
+            )
+    return fixed
+
+
 def _begin(folder: Path, study: Study) -> None:
     """Keep the settings, or compare them with those that the folder was begun with."""
     facts = {name: value for name, value in study.data_facts().items() if name not in ("title", "words")}  # for people
-    fixed = json.loads(json.dumps({**study.config.fixed(), "data": facts}))
-    if (folder / CONFIG).exists():
-        there = _read_config(folder).get("fixed", {})
-        for name in sorted({*fixed, *there}):
-            if fixed.get(name) != there.get(name):
-                raise TrainingError(
-                    f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "
-                    f"{fixed.get(name)!r}; what was measured there cannot stand beside it. Name another folder."
-                )
-    settings = study.config.to_dict()
+    fixed, settings = _check_same(folder, study.config, facts), study.config.to_dict()
     known = {"study": study.name, "version": taggram.__version__, "fixed": fixed, "settings": settings}
     _write_json(folder / CONFIG, known)
 

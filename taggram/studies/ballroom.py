@@ -27,6 +27,7 @@ from taggram._checks import check, check_choice, check_count, is_count
 from taggram.datasets._folds import shuffled
 from taggram.errors import DatasetError, TrainingError, printable
 from taggram.learning._random import generator
+from taggram.learning.clip_patches import majority_votes
 from taggram.learning.config import FitConfig
 from taggram.learning.patch_fit import fit_patches, one_hot, scores_of
 from taggram.learning.recipe import Recipe
@@ -39,7 +40,7 @@ from taggram.studies._ballroom_nets import INIT, INIT_FROM, NETS, PUBLISHED
 from taggram.studies._ballroom_results import accuracies, claims_of, grouped, table_of
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig, Value
 from taggram.studies._clips import StudyClips, prepare_clips
-from taggram.studies._frames import ClipFrames, ClipPatches, Whole, spectrogram, vote, whole_batches
+from taggram.studies._frames import ClipFrames, ClipWindows, Whole, spectrogram, whole_batches
 from taggram.studies._tables import Table
 from taggram.tagger import find_device
 
@@ -178,15 +179,14 @@ class Ballroom(Study):
         chosen = patches.chosen(tested, one_hot(labels, self.n_classes))
         classes = scores_of(model, chosen.whole.patches, device=device).argmax(1).numpy()
         is_right = classes == labels[patches.clips[tested]]
-        votes = vote(classes, patches.clips[tested], self.n_classes)
+        clips, n_patches = np.unique(patches.clips[tested], return_counts=True)
         confusion = np.zeros((self.n_classes, self.n_classes), int)
-        for clip, voted in votes.items():
-            confusion[labels[clip], voted] += 1
+        np.add.at(confusion, (labels[clips], majority_votes(classes, n_patches, self.n_classes)), 1)
         common = np.bincount(labels[self.clips.clips(cell.fold, "train", "valid")], minlength=self.n_classes).argmax()
         return {
-            "accuracy": float(np.trace(confusion) / len(votes)),
+            "accuracy": float(np.trace(confusion) / len(clips)),
             "patch_accuracy": float(is_right[: whole_batches(len(tested), self.fit(cell).batch_size)].mean()),
-            "common_accuracy": float(confusion[common].sum() / len(votes)),
+            "common_accuracy": float(confusion[common].sum() / len(clips)),
             "confusion": confusion.tolist(),  # a row a class of the clips, a column a class that was voted for
         }
 
@@ -214,14 +214,14 @@ class Ballroom(Study):
         frames.save(path)
         return frames
 
-    def patches(self, cell: Cell) -> ClipPatches:
+    def patches(self, cell: Cell) -> ClipWindows:
         """Give the patches that a cell's network looks at, of all clips."""
         net = NETS[cell.method]
         hop = int(cell.details.get("hop") or net.n_frames)
         return self._cut(net.n_frames, hop, net.is_o_p and self.config.op_count == "code")
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a study lives as long as its process)
-    def _cut(self, n_frames: int, hop: int, leave_last: bool) -> ClipPatches:
+    def _cut(self, n_frames: int, hop: int, leave_last: bool) -> ClipWindows:
         return self.frames.patches(n_frames, hop, leave_last=leave_last)
 
     def fit(self, cell: Cell) -> FitConfig:
@@ -344,7 +344,7 @@ class Ballroom(Study):
         found = {f"{method}, hop {hop}" if hop else method: of_net for (method, hop), of_net in grouped(rows).items()}
         facts = self.data_facts()
         is_papers = facts["name"] in self.paper_data
-        known = {row["method"]: row["accuracy"] / 100 for row in self.published if is_papers}
+        known = {row["method"]: row["accuracy"] for row in self.published if is_papers}
         sizes = {name: (of_net[0]["parameters"], accuracies(of_net)) for name, of_net in found.items()}
         figures = {"sizes": draw_sizes(sizes, title=f"Accuracy against size, {facts['title']}", published=known)}
         best = max(found, key=lambda name: fmean(accuracies(found[name])))

@@ -10,6 +10,7 @@ Differs: the files for validation are drawn with a seed. The patches of a clip a
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from taggram._checks import check_choice, check_count
+from taggram._checks import check, check_choice, check_count
 from taggram.datasets._base import Part, TagDataset
 from taggram.errors import ConfigError
 from taggram.frontends import LogMelConfig, RawConfig
+from taggram.learning.clip_patches import patches_of_sound
 from taggram.learning.config import FitConfig
 from taggram.learning.patch_fit import PatchSet, fit_patches, scores_of
 from taggram.learning.recipe import DataConfig, Recipe
@@ -35,7 +38,6 @@ from taggram.models.instrument import HAN_MEL, INSTRUMENT_MEL
 from taggram.studies import _multi_label as multi
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
 from taggram.studies._excerpts import Excerpts, excerpts_of, facts_of
-from taggram.studies._frames import Floats, patch_starts, spectrogram
 from taggram.studies._tables import Table, percent
 from taggram.tagger import find_device
 
@@ -124,6 +126,7 @@ class Instruments(Study):
         cls, config: InstrumentsConfig, folder: Path, watcher: Watcher, n_workers: int | None
     ) -> dict[str, Any]:
         """Decode the clips, and draw those for validation; see `Study.prepare`."""
+        check(not config.folds, "folds", config.folds, "nothing: the clips have one split")
         dataset = _open(config, watcher)
         tracks = list(dataset.tracks())
         prepared = {}
@@ -169,7 +172,7 @@ class Instruments(Study):
     def _tested(self, cell: Cell, model: TaggingModel, device: torch.device) -> list[dict[str, Any]]:
         """Score the clips for testing, and decide at all thresholds."""
         clips, read = self.excerpts.clips("test"), self._reader(cell, model)
-        scored = [scores_of(model, torch.from_numpy(read(int(clip))), device=device).numpy() for clip in clips]
+        scored = [scores_of(model, read(int(clip)), device=device).numpy() for clip in clips]
         scores = {
             strategy: np.stack([multi.clip_scores(patches, strategy) for patches in scored])
             for strategy in multi.THRESHOLDS
@@ -206,20 +209,18 @@ class Instruments(Study):
         clips = self.excerpts.clips(part)
         patches = [read(int(clip)) for clip in clips]
         labels = np.repeat(self.excerpts.labels[clips].astype(np.float32), [len(of_clip) for of_clip in patches], 0)
-        return PatchSet(torch.from_numpy(np.concatenate(patches)), torch.from_numpy(labels))
+        return PatchSet(torch.cat(patches), torch.from_numpy(labels))
 
-    def _reader(self, cell: Cell, model: TaggingModel) -> Callable[[int], Floats]:
+    def _reader(self, cell: Cell, model: TaggingModel) -> Callable[[int], Tensor]:
         """Give what reads the patches of a clip, side by side: (patches, 1, mels, frames)."""
         net, sounds = NETS[cell.method], self.excerpts.sounds(NETS[cell.method].mel.sample_rate)
-        n_frames = net.mel.n_frames
+        frontend = copy.deepcopy(model.frontend).cpu()  # its own, as the network moves to where it works
 
-        def read(clip: int) -> Floats:
+        def read(clip: int) -> Tensor:
             samples = sounds.whole(clip)
             if net.by_peak and samples.max() > 0:
                 samples = samples / samples.max()
-            frames = spectrogram(model.frontend, samples, n_frames)
-            starts = patch_starts(len(frames), n_frames, n_frames)
-            return np.stack([frames[start : start + n_frames].T[None] for start in starts])
+            return patches_of_sound(frontend, samples)
 
         return read
 

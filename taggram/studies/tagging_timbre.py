@@ -10,6 +10,7 @@ Differs: the last, smaller batch of an epoch is not dropped. For training, a pat
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import shutil
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from taggram._checks import check_choice, check_count
+from taggram._checks import check, check_choice, check_count
 from taggram._files import written_aside
 from taggram.errors import DatasetError
 from taggram.learning import metrics as m
 from taggram.learning._run_folder import CONFIG
+from taggram.learning.clip_patches import patches_of_sound
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
 from taggram.learning.patch_fit import scores_of
@@ -39,7 +42,6 @@ from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.timbre_mtt import MTT_MEL
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
-from taggram.studies._frames import Floats, patch_starts, spectrogram
 from taggram.studies._tables import Table
 from taggram.tagger import find_device
 
@@ -56,6 +58,7 @@ STATISTICS = "statistics"  # the cell that makes what all others need
 TABLE = "EUSIPCO 2017, table of music auto-tagging, as transcribed by others"
 CHOI = "Choi et al., FCN-4"
 Statistics = Literal["train", "first_2000"]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,7 @@ class TaggingTimbre(Study):
         n_workers: int | None,
     ) -> dict[str, Any]:
         """Decode the clips; see `Study.prepare`."""
+        check(not config.folds, "folds", config.folds, "nothing: the clips have one split, data.split=NAME")
         options = dict(config.data.options)
         if config.data.name == "mtt":
             options = {**Recipe.load("timbre_mtt").data.options, **options}
@@ -188,7 +192,8 @@ class TaggingTimbre(Study):
     def _tested(self, model: TaggingModel) -> dict[str, Any]:
         """Score the clips for testing, each by the mean over its patches, and all patches by themselves."""
         device, rows = find_device(self.config.device), self.sound.index("test")
-        scored = [scores_of(model, self._patches(model.frontend, int(row)), device=device).numpy() for row in rows]
+        frontend = copy.deepcopy(model.frontend).cpu()  # its own, as the network moves to where it works
+        scored = [scores_of(model, self._patches(frontend, int(row)), device=device).numpy() for row in rows]
         labels = self.sound.labels(rows) > 0
         clips = np.stack([of_clip.mean(axis=0, dtype=np.float64) for of_clip in scored])
         by_tag = m.roc_auc(clips, labels)
@@ -232,9 +237,7 @@ class TaggingTimbre(Study):
 
     def _patches(self, frontend: Frontend, row: int) -> Tensor:
         """Read the patches of a clip, side by side: (patches, 1, mels, frames)."""
-        frames = spectrogram(frontend, self.sound.whole(row), MTT_MEL.n_frames)
-        starts = patch_starts(len(frames), MTT_MEL.n_frames, MTT_MEL.n_frames)
-        return torch.from_numpy(np.stack([frames[start : start + MTT_MEL.n_frames].T[None] for start in starts]))
+        return patches_of_sound(frontend, self.sound.whole(row))
 
     def fit(self, cell: Cell) -> FitConfig:
         """Say how a cell's network is trained."""
