@@ -11,6 +11,7 @@ import torch
 from _networks import create
 
 from taggram.errors import AudioError, ConfigError, TrainingError, UnknownNameError
+from taggram.learning import probes
 from taggram.learning.probes import HEAD_FIT, PatchProbe, ProbeKind, fit_head, patch_features
 
 each_kind = pytest.mark.parametrize("kind", get_args(ProbeKind))
@@ -112,13 +113,17 @@ def test_features_are_those_of_the_patches():
     torch.testing.assert_close(torch.from_numpy(found[1:2]), model.forward_features(patch), rtol=1e-4, atol=1e-4)
 
 
-def test_patches_are_cut_wherever_the_network_is(monkeypatch):
+def test_front_end_is_not_that_of_the_network_which_may_be_on_a_gpu(monkeypatch):
     model, seen = create("timbre"), []
-    cut = probes.patches_of_sound
-    monkeypatch.setattr(probes, "patches_of_sound", lambda frontend, *_, **__: seen.append(frontend) or cut(frontend, *_))
+
+    def patches(frontend, *_, **__):
+        seen.append(frontend)
+        return torch.zeros(1, 1, 128, 128)
+
+    monkeypatch.setattr(probes, "patches_of_sound", patches)
     patch_features(model, torch.zeros(140_000), ["penultimate"])
-    model.frontend.to(torch.float64)  # as a GPU would have it after the first clip
-    assert seen[0].window.dtype == torch.float32
+    assert seen[0].config == model.frontend.config
+    assert seen[0] is not model.frontend
 
 
 def test_layer_that_keeps_time_is_averaged():

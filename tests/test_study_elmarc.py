@@ -366,7 +366,9 @@ def rows_of(**percent):
 
 
 def published_rows_of(data):
-    bars = {row["method"]: 100 * row["accuracy"] for row in PUBLISHED if row["data"] == data and row["classifier"] == "svm"}
+    bars = {
+        row["method"]: 100 * row["accuracy"] for row in PUBLISHED if row["data"] == data and row["classifier"] == "svm"
+    }
     return rows_of(**bars)
 
 

@@ -21,7 +21,7 @@ from taggram.studies._made_singing import RATE, write_score, write_textgrid, wri
 from taggram.studies._phrases import LISTS
 from taggram.studies._recording_frames import frame_at, keep_array
 from taggram.studies._run import run_study
-from taggram.studies.jingju import NETWORKS, JingjuConfig
+from taggram.studies.jingju import NETWORKS, Jingju, JingjuConfig
 
 TINY = {"n_phrases": 4, "max_epochs": 1, "filters": 20, "methods": "schluter,score_only"}
 WITH, WITHOUT = {"score": True}, {"score": False, "picker": "back"}
@@ -175,6 +175,11 @@ def test_found_syllables_are_written_as_lab(run):
     assert lines[0][0] == "0.000"
     assert all(float(start) <= float(end) and label for start, end, label in lines)
     assert [end for _, end, _ in lines[:-1]] == [start for start, _, _ in lines[1:]]
+
+
+def test_network_whose_training_failed_is_named(study):
+    with pytest.raises(TrainingError, match="onset functions of schluter, run 3, are missing"):
+        study.onset_function("schluter", 3, *study.tests[0])
 
 
 def test_phrase_with_too_many_syllables_is_told(study):

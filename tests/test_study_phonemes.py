@@ -42,7 +42,8 @@ def study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("time_s", "frame"), [(0.0, 0), (0.004, 0), (0.005, 1), (0.0149, 1), (0.125, 13), (0.135, 14), (0.235, 24), (0.585, 59), (1.0, 100)]
+    ("time_s", "frame"),
+    [(0.0, 0), (0.004, 0), (0.005, 1), (0.0149, 1), (0.125, 13), (0.135, 14), (0.235, 24), (0.585, 59), (1.0, 100)],
 )
 def test_times_are_rounded_to_frames(time_s, frame):
     assert frame_at(time_s) == frame

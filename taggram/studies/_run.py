@@ -136,11 +136,11 @@ def _check_same(folder: Path, config: StudyConfig, facts: Mapping[str, Any] | No
     Returns:
         What must stay as it is.
     """
-    there = _read_config(folder).get("fixed", {}) if (folder / CONFIG).exists() else None
     fixed: dict[str, Any] = json.loads(json.dumps({**config.fixed(), "data": facts}))
+    there: dict[str, Any] = _read_config(folder).get("fixed", {}) if (folder / CONFIG).exists() else fixed
     if facts is None:
-        fixed["data"] = (there or {}).get("data")
-    for name in sorted({*fixed, *there}) if there is not None else ():
+        fixed["data"] = there.get("data")
+    for name in sorted({*fixed, *there}):
         if fixed.get(name) != there.get(name):
             raise TrainingError(
                 f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "

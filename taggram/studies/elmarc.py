@@ -86,6 +86,7 @@ class ElmarcConfig(StudyConfig):
     """The settings of the study.
 
     Attributes:
+        METHODS: all methods that the study knows.
         runs: repetitions, each with weights of its own.
         classifiers: of the networks: "svm", "elm" or both.
         mfcc_classifiers: of MFCC, likewise.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from taggram._checks import check, check_choice, check_count
 from taggram._files import written_aside
-from taggram.errors import DatasetError, printable
+from taggram.errors import DatasetError, TrainingError, printable
 from taggram.learning.config import FitConfig
 from taggram.learning.frame_examples import FrameExamples, PaddedFrames, fit_on_all
 from taggram.learning.onset_decoding import (
@@ -343,6 +343,8 @@ class Jingju(Study):
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a study lives as long as its process)
     def _odfs(self, network: str, run: int) -> dict[str, Floats]:
         path = self._odf_path(network, run)
+        if not path.exists():
+            raise TrainingError(f"the onset functions of {network}, run {run}, are missing, as its training failed.")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
 
