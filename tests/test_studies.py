@@ -11,9 +11,9 @@ from taggram.apps import _studying
 from taggram.errors import ConfigError, TrainingError, UnknownNameError
 from taggram.studies import STUDIES, find_study, list_studies
 from taggram.studies._base import Cell, StudyConfig
-from taggram.studies._run import run_study
 from taggram.studies._tables import Table, percent
 from taggram.studies.few_data import FewDataConfig
+from taggram.studies.run import run_study
 
 PAGES = Path(__file__).parents[1] / "docs" / "studies"
 SMALL = {"n_phrases": 4, "methods": "score_only"}  # of jingju: made-up singing and no network

@@ -24,8 +24,8 @@ from taggram.studies._ballroom_results import claims_of
 from taggram.studies._base import Cell
 from taggram.studies._clips import FILE, StudyClips
 from taggram.studies._frames import ClipFrames, patch_starts, spectrogram, whole_batches
-from taggram.studies._run import run_study
 from taggram.studies.ballroom import BallroomConfig
+from taggram.studies.run import run_study
 
 CLIP_FRAMES = 1292  # of 30 s
 N_SONGS = 698

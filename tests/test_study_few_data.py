@@ -26,8 +26,8 @@ from taggram.studies._base import Cell
 from taggram.studies._clips import prepare_clips
 from taggram.studies._few_data_features import FrozenFeatures
 from taggram.studies._few_data_results import accuracies, claims_of, toolkit_table
-from taggram.studies._run import page_of, run_study
 from taggram.studies._worker import make_study
+from taggram.studies.run import page_of, run_study
 
 RATE = 44_100
 CLASSES = {"low": 300, "mid": 1000, "high": 4000}  # Hz

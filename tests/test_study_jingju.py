@@ -20,8 +20,8 @@ from taggram.studies._jingju_results import claims_of
 from taggram.studies._made_singing import RATE, write_score, write_textgrid, write_wav
 from taggram.studies._phrases import LISTS
 from taggram.studies._recording_frames import frame_at, keep_array
-from taggram.studies._run import run_study
 from taggram.studies.jingju import NETWORKS, Jingju, JingjuConfig
+from taggram.studies.run import run_study
 
 TINY = {"n_phrases": 4, "max_epochs": 1, "filters": 20, "methods": "schluter,score_only"}
 WITH, WITHOUT = {"score": True}, {"score": False, "picker": "back"}

@@ -21,8 +21,8 @@ from taggram.studies._base import Cell
 from taggram.studies._made_singing import RATE, write_textgrid, write_wav
 from taggram.studies._phoneme_data import CLASSES, SungRecording
 from taggram.studies._recording_frames import frame_at, keep_array, keep_frames, load_array
-from taggram.studies._run import run_study
 from taggram.studies.phonemes import MFCC, N_PARAMETERS, Phonemes, PhonemesConfig
+from taggram.studies.run import run_study
 
 TINY = {"n_phrases": 4, "max_epochs": 1, "roles": "dan", "n_components": 4, "density": 1}
 

@@ -18,7 +18,7 @@ from taggram.learning.train import Watcher
 from taggram.results import Failure
 from taggram.studies import STUDIES, find_study
 from taggram.studies._base import Cell
-from taggram.studies._run import RESULTS, TABLE, run_study
+from taggram.studies.run import RESULTS, TABLE, run_study
 
 
 def print_studies() -> None:

@@ -142,7 +142,7 @@ class FewData(Study):
     name: ClassVar[str] = "few_data"
     title: ClassVar[str] = "Training with few examples of each class"
     paper: ClassVar[str] = "Pons, Serra and Serra, ICASSP 2019, arXiv 1810.10274"
-    paper_data: ClassVar[tuple[str, ...]] = ("urbansound8k", "tut2017", "gtzan")
+    paper_data: ClassVar[tuple[str, ...]] = ("urbansound8k", "tut2017")
     config_kind: ClassVar[type[StudyConfig]] = FewDataConfig
     published: ClassVar[Sequence[Mapping[str, Any]]] = PUBLISHED
 

@@ -23,6 +23,8 @@ from typing import Any
 import taggram
 from taggram._files import only_writer, written_aside
 from taggram._processes import Processes
+from taggram.datasets import find_dataset
+from taggram.datasets._folds import number_of
 from taggram.errors import DatasetError, TrainingError, printable
 from taggram.learning.train import Watcher
 from taggram.results import Failure
@@ -237,7 +239,7 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
         Markdown.
     """
     facts = study.data_facts()
-    is_papers = facts["name"] in study.paper_data
+    is_papers = _is_papers(study, facts)
     where = "" if is_papers else ", which is not the data of the paper"
     missing = [f"{n_cells - len(rows)} of {n_cells} cells are missing."] if len(rows) < n_cells else []
     lines = [
@@ -251,6 +253,14 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
         lines.append("## What the paper says")
         lines.append("\n".join(f"- {one.words}: {marks[one.shows]}. {one.figures}".rstrip() for one in claims))
     return "\n\n".join(lines) + "\n"
+
+
+def _is_papers(study: Study, facts: Mapping[str, Any]) -> bool:
+    """Tell whether a paper's data is divided as there: by the first split of its card, or by its folds."""
+    if facts["name"] not in study.paper_data:
+        return False
+    first, split = next(iter(find_dataset(facts["name"]).card.splits)), facts.get("split") or ""
+    return not split or split == first or (number_of(first) is not None and number_of(split) is not None)
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
