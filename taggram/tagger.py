@@ -457,6 +457,25 @@ def find_device(name: str) -> torch.device:
     raise ConfigError(f"there is no device {name!r} here; try auto or cpu.")
 
 
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread within the `with` statement, as it does in a worker.
+
+    Several of them side by side keep the cores busier than one on all of them.
+
+    Yields:
+        Nothing.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 def _regrouped(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
     """Regroup blocks into blocks of exactly `n_samples`, the last one shorter."""
     held: list[Samples] = []

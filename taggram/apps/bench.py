@@ -35,7 +35,7 @@ from taggram.audio import Samples, SoundStream, Source
 from taggram.errors import ConfigError, TaggramError, printable
 from taggram.models import load_card
 from taggram.results import Failure
-from taggram.tagger import Progress, Tagger
+from taggram.tagger import Progress, Tagger, one_torch_thread
 
 STEPS = ("decode", "downmix", "resample", "front-end", "network", "rest")
 WHOLE = "whole path, one thread"
@@ -442,17 +442,6 @@ class Peer:
         self._told.seek(0)
         said = self._told.read().decode(errors="replace").strip()
         raise EOFError(printable(said.rpartition("\n")[2].rstrip(".")) or "it said nothing")
-
-
-@contextlib.contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread within the `with` statement, as it does in a worker."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 # -- sound ---------------------------------------------------------------------------------------------------------

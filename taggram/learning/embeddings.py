@@ -34,6 +34,7 @@ from taggram.audio import read_sound
 from taggram.errors import ConfigError, DatasetError, printable
 from taggram.frontends import Frontend, config_to_dict
 from taggram.models._contract import TaggingModel
+from taggram.tagger import one_torch_thread
 
 Length: TypeAlias = Literal["repeat", "zero"]
 Features: TypeAlias = NDArray[np.float32]
@@ -358,7 +359,7 @@ def _blocks(
         for clips in [_clips_of(number, n_clips)]
     }
     with contextlib.ExitStack() as closing:
-        closing.enter_context(_one_torch_thread())
+        closing.enter_context(one_torch_thread())
         all_batches = [batch for some in batches.values() for batch in some]
         if n_threads == 1:
             results: Iterator[Features] = map(compute, all_batches)
@@ -368,17 +369,6 @@ def _blocks(
             results = pool.map(compute, all_batches)
         for number, some in batches.items():
             yield number, np.concatenate([next(results) for _ in some])
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread: several batches at once keep the cores busier than one batch on all of them."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _told(features: Features, number: int, n_clips: int, told: Told) -> Features:

@@ -179,7 +179,7 @@ def boundaries_of_score(n_frames: int, durations_s: Sequence[float]) -> tuple[in
         One frame more than there are syllables, from 0 to the last.
     """
     inner = np.rint(np.cumsum(durations_s)[:-1] / HOP_S).astype(int)
-    return (0, *np.minimum(inner, n_frames - 1).tolist(), n_frames - 1)
+    return (0, *np.minimum(inner, n_frames - 1).tolist(), len(onset) - 1)
 
 
 def scale_durations(durations: Sequence[float], length_s: float) -> list[float]:
@@ -212,10 +212,7 @@ def pick_peaks(odf: Floats) -> tuple[int, ...]:
     Raises:
         ConfigError: the phrase is shorter than two frames.
     """
-    n_frames = len(odf)
-    check(n_frames >= 2, "the length of the phrase", n_frames, "at least 2 frames")
-    onset = np.array(odf, np.float64)
-    onset[0] = 1.0
+    onset = _with_known_start(odf)
     padded = np.concatenate([np.zeros(MEAN_FRAMES), onset])
     behind = np.lib.stride_tricks.sliding_window_view(padded, MEAN_FRAMES + 1)  # (frames, 6), the frame itself is last
     stands_out = (onset == behind[:, -1 - MAX_FRAMES :].max(1)) & (onset >= behind.mean(1) + DELTA)
@@ -223,7 +220,7 @@ def pick_peaks(odf: Floats) -> tuple[int, ...]:
     for frame in np.flatnonzero(stands_out[:-1]).tolist():
         if not picked or frame - picked[-1] > GAP_FRAMES:
             picked.append(frame)
-    return (*picked, n_frames - 1)
+    return (*picked, len(onset) - 1)
 
 
 def pick_maxima(odf: Floats, threshold: float = THRESHOLD) -> tuple[int, ...]:
@@ -241,13 +238,10 @@ def pick_maxima(odf: Floats, threshold: float = THRESHOLD) -> tuple[int, ...]:
     Raises:
         ConfigError: the phrase is shorter than two frames.
     """
-    n_frames = len(odf)
-    check(n_frames >= 2, "the length of the phrase", n_frames, "at least 2 frames")
-    onset = np.array(odf, np.float64)
-    onset[0] = 1.0
+    onset = _with_known_start(odf)
     inner = onset[1:-1]
     is_peak = (inner > onset[:-2]) & (inner >= onset[2:]) & (inner >= threshold)
-    return (0, *(np.flatnonzero(is_peak) + 1).tolist(), n_frames - 1)
+    return (0, *(np.flatnonzero(is_peak) + 1).tolist(), len(onset) - 1)
 
 
 PICKERS: dict[str, Callable[[Floats], tuple[int, ...]]] = {"back": pick_peaks, "maxima": pick_maxima}
@@ -255,6 +249,14 @@ PICKERS: dict[str, Callable[[Floats], tuple[int, ...]]] = {"back": pick_peaks, "
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _with_known_start(odf: Floats) -> Floats:
+    """Copy the onset function of a phrase, which is known to begin with an onset."""
+    check(len(odf) >= 2, "the length of the phrase", len(odf), "at least 2 frames")
+    onset = np.array(odf, np.float64)
+    onset[0] = 1.0
+    return onset
 
 
 def _duration_model(duration_s: float, spread: float, kind: Spread) -> tuple[float, float, int]:
