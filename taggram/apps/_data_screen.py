@@ -11,13 +11,10 @@ from taggram.learning.prepared import LeftOut, PrepareReport
 
 
 class DataScreen:
-    """Shows how far the data is.
+    """Shows how far the data is. `is_whole` says whether every clip could be used so far.
 
     Args:
         root: folder of the data, for the paths in messages.
-
-    Attributes:
-        is_whole: whether every clip could be used so far.
     """
 
     def __init__(self, root: Path) -> None:

@@ -179,7 +179,7 @@ def boundaries_of_score(n_frames: int, durations_s: Sequence[float]) -> tuple[in
         One frame more than there are syllables, from 0 to the last.
     """
     inner = np.rint(np.cumsum(durations_s)[:-1] / HOP_S).astype(int)
-    return (0, *np.minimum(inner, n_frames - 1).tolist(), len(onset) - 1)
+    return (0, *np.minimum(inner, n_frames - 1).tolist(), n_frames - 1)
 
 
 def scale_durations(durations: Sequence[float], length_s: float) -> list[float]:
