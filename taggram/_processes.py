@@ -38,6 +38,7 @@ START_S = 300.0  # a worker that is not ready for so long is given up; torch may
 KILL_S = 5.0  # a process that is not gone so long after it was killed is left to the system
 PROGRESS_EVERY_S = 0.5
 WATCH_EVERY_S = 0.25
+PARENT_EVERY_S = 1.0
 AHEAD = 16  # files a worker that may be done before the one that is next in order
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 NOT_STARTED = "WorkerStartError"  # name of the failure of a file that no worker could be started for
@@ -261,6 +262,13 @@ class _Worker(Generic[T, R]):
         except (OSError, EOFError, TaggramError):
             self._bury("")
 
+    def kill(self) -> None:
+        """End the process, whatever it does, without a wait until it is gone."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
+
     def end(self) -> None:
         """End the process, whatever it does."""
         with self._lock:
@@ -433,8 +441,10 @@ def _watch(workers: list[_Worker[T, R]], closed: weakref.finalize[Any, Any]) -> 
 def _end(workers: list[_Worker[T, R]], orders: queue.SimpleQueue[_Order[T, R] | None]) -> None:
     """End all workers and the threads that serve them."""
     for worker in workers:
-        worker.end()
+        worker.kill()  # all of them before any is waited for: a second Ctrl-C ends the wait
         orders.put(None)
+    for worker in workers:
+        worker.end()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -466,6 +476,7 @@ def serve(make: Callable[[Message], Do]) -> None:
         make: gets the settings, and gives what does a task.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     requests = sys.stdin.buffer
     nowhere = os.open(os.devnull, os.O_WRONLY)  # first of all: it fills the place of a standard error that was closed
     answers = os.fdopen(os.dup(1), "wb")
@@ -486,6 +497,13 @@ def serve(make: Callable[[Message], Do]) -> None:
             request = receive(requests)
             task = {name: value for name, value in request.items() if name != "result"}
             send(answers, _answer(do, task, answers))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, which it would else see at the end of its task alone."""
+    while os.getppid() == parent:  # on Windows the number stays
+        time.sleep(PARENT_EVERY_S)
+    os._exit(1)
 
 
 def _answer(do: Do, task: Message, answers: IO[bytes]) -> Message:

@@ -13,7 +13,7 @@ from taggram.studies import STUDIES, find_study, list_studies
 from taggram.studies._base import Cell, StudyConfig
 from taggram.studies._tables import Table, percent
 from taggram.studies.few_data import FewDataConfig
-from taggram.studies.run import run_study
+from taggram.studies.run import _Pace, run_study
 
 PAGES = Path(__file__).parents[1] / "docs" / "studies"
 SMALL = {"n_phrases": 4, "methods": "score_only"}  # of jingju: made-up singing and no network
@@ -124,17 +124,34 @@ def test_cell_that_was_cut_short_is_measured_again(run):
 
 def test_cell_that_fails_costs_no_other_and_is_tried_again(tmp_path):
     run_study("jingju", SMALL, tmp_path, n_workers=1)
-    sound = next((tmp_path / "files").rglob("*.wav"))
-    whole = sound.read_bytes()
-    sound.write_bytes(b"no sound")
-    for cell in (tmp_path / "cells").iterdir():
+    frames = tmp_path / "files" / "frames" / "000.npy"
+    frames.unlink()
+    frames.mkdir()  # nothing can be written there
+    for cell in (tmp_path / "cells").glob("frames_recording-0*"):
         cell.unlink()
     failed = run_study("jingju", SMALL, tmp_path, n_workers=1)
     assert (len(failed.failures), len(failed.results["cells"])) == (1, 1)
-    sound.write_bytes(whole)
+    frames.rmdir()
     told = []
     assert run_study("jingju", SMALL, tmp_path, n_workers=1, told=lambda *cell: told.append(cell)).failures == ()
     assert len(told) == 1
+
+
+def test_other_sound_under_the_same_names_is_refused(tmp_path):
+    run_study("jingju", SMALL, tmp_path, n_workers=1)
+    sound = next((tmp_path / "files").rglob("*.wav"))
+    data = bytearray(sound.read_bytes())
+    data[1000] ^= 1
+    sound.write_bytes(data)
+    with pytest.raises(TrainingError, match="was begun with other sound"):
+        run_study("jingju", SMALL, tmp_path, n_workers=1)
+
+
+def test_cells_that_are_not_asked_for_now_are_told(tmp_path):
+    run_study("jingju", SMALL, tmp_path, n_workers=1)
+    (tmp_path / "cells" / "fusion_score-True_fold-0_run-0.json").write_text("{}", encoding="utf-8")
+    table = run_study("jingju", SMALL, tmp_path, n_workers=1).table
+    assert "1 cells that earlier calls measured were not asked for now" in table
 
 
 def test_folder_of_another_study_is_refused(run):
@@ -167,12 +184,19 @@ def test_missing_folder_is_told(run_taggram):
     assert (done.returncode, "out is missing" in done.stderr) == (2, True)
 
 
-def test_time_left_is_that_of_the_cells_measured_so_far(monkeypatch, capsys):
-    now = iter([100.0, 160.0, 220.0])
-    monkeypatch.setattr(_studying.time, "monotonic", lambda: next(now, 280.0))
+@pytest.mark.parametrize(
+    ("left_s", "words"),
+    [(None, ""), (9.6, "; about 10 s left"), (150, "; about 2 min left"), (7300, "; about 2 h 2 min left")],
+    ids=str,
+)
+def test_line_of_a_cell_says_what_is_left(capsys, left_s, words):
     with _studying._Screen(Path()) as screen:
-        for n_done in (3, 4):
-            screen.measured(Cell(method="vgg"), {"accuracy": 0.5}, n_done, 6)
-    first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("["))
-    assert first == "[3/6] vgg, run 0: accuracy 0.5"
-    assert second.startswith("[4/6] vgg, run 0: accuracy 0.5; about ")
+        screen.measured(Cell(method="vgg"), {"accuracy": 0.5}, 3, 6, left_s)
+    assert capsys.readouterr().err == f"[3/6] vgg, run 0: accuracy 0.5{words}\n"
+
+
+def test_time_left_is_not_guessed_from_cells_of_another_kind():
+    cells = [Cell(method="mfcc_nn", run=0), Cell(method="vgg", run=0), Cell(method="vgg", run=1)]
+    pace = _Pace(cells, n_workers=2)
+    assert pace.left_s(cells[0], 1.0) is None
+    assert pace.left_s(cells[1], 30.0) == 15.0

@@ -17,7 +17,7 @@ from conftest import wait_until
 from taggram.errors import ConfigError, DatasetError
 from taggram.learning import classifier_grids
 from taggram.learning.train import Watcher
-from taggram.studies import _run
+from taggram.studies import run as runner
 from taggram.studies._base import Cell
 from taggram.studies._clips import StudyClips
 from taggram.studies._elmarc_results import MFCC, NETWORKS, PUBLISHED, Scores, choose, claims_of, tables_of
@@ -62,12 +62,12 @@ def write_set(folder, *, classes=(noise, clicks), n_clips=40, parts=PARTS, seed=
 def study_of(data, out, **settings):
     """The study, as the command makes it."""
     values = {"data": "csv", "data.root": str(data), **SHORT, **settings}
-    _run._make_folders(out, Elmarc)
+    runner._make_folders(out, Elmarc)
     config = ElmarcConfig.of(values)
     prepared = Elmarc.prepare(config, out, Watcher(), 1)
     whole = {"study": "elmarc", "config": config.to_dict(), "folder": str(out), "data": prepared}
     study = make_study(json.loads(json.dumps(whole)))
-    _run._begin(out, study)
+    runner._begin(out, study)
     return study
 
 
@@ -77,7 +77,7 @@ def run(data, out, **settings):
     for phase in study.phases():
         for cell in phase:
             measure_cell(study, cell)
-    return _run._write(study, [])
+    return runner._write(study, [])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -219,15 +219,24 @@ def test_command_runs_the_study(run_taggram, tmp_path):
 
 @pytest.mark.parametrize(("timbre", "shows"), [(0.6, True), (0.4, False)])
 def test_claim_holds_timbre_filters_against_the_best_of_the_others(study, timbre, shows):
-    rows = [
-        {"method": method, "role": "dan", "accuracy": accuracy}
-        for method, accuracy in (("timbre", timbre), ("mlp", 0.5), ("gmm", 0.3))
+    assert [claim.shows for claim in study.claims(accuracies(timbre=timbre, small_rectangular=0.5))] == [shows]
+
+
+def accuracies(common=0.1, **of_methods):
+    there = {"small_rectangular": 0.3, "mlp": 0.3, "gmm": 0.2, **of_methods}
+    return [
+        {"method": method, "role": "dan", "accuracy": accuracy, "common_accuracy": common}
+        for method, accuracy in there.items()
     ]
-    assert [claim.shows for claim in study.claims(rows)] == [shows]
+
+
+def test_claim_does_not_show_below_the_most_frequent_class(study):
+    assert study.claims(accuracies(common=0.7, timbre=0.6))[0].shows is False
 
 
 def test_claim_about_timbre_filters_alone_is_open(study):
-    assert study.claims([{"method": "timbre", "role": "dan", "accuracy": 0.5}])[0].shows is None
+    rows = [row for row in accuracies(timbre=0.5) if row["method"] == "timbre"]
+    assert study.claims(rows)[0].shows is None
 
 
 # -- the data set itself, and what is wrong ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,39 @@ def test_no_process_is_left_after_the_end(good):
         list(workers.run([Task(path) for path in good]))
         assert set(worker_pids()) - others
     assert set(worker_pids()) == others
+
+
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+
+
+def ended_by(*signals):
+    """Start a script with two workers, send it signals, and give those of its workers that are left after a while."""
+    script = [sys.executable, "-c", "import _busy_worker; _busy_worker.wait_for_two()"]
+    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(script, env={**os.environ, "PYTHONPATH": here}, **options) as process:
+        numbers = process.stdout.readline().split()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.05)
+    assert len(numbers) == 2
+    for _ in range(100):
+        states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(numbers)], capture_output=True, text=True).stdout
+        left = [state for state in states.split() if not state.startswith("Z")]
+        if not left:
+            return []
+        time.sleep(0.1)
+    return left
+
+
+@needs_signals
+def test_no_worker_is_left_after_a_second_interrupt():
+    assert ended_by(signal.SIGINT, signal.SIGINT) == []
+
+
+@needs_signals
+def test_no_worker_is_left_when_the_process_that_started_it_is_killed():
+    assert ended_by(signal.SIGKILL) == []
 
 
 def test_ended_workers_say_so(good):

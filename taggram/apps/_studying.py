@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from taggram.apps._data_screen import DataScreen
 from taggram.apps._inputs import parse_options
-from taggram.apps._outputs import clock
 from taggram.apps._progress import say
 from taggram.apps._training import TEXT_KEYS
 from taggram.errors import ConfigError, printable
@@ -19,6 +17,8 @@ from taggram.results import Failure
 from taggram.studies import STUDIES, find_study
 from taggram.studies._base import Cell
 from taggram.studies.run import RESULTS, TABLE, run_study
+
+MINUTE_S = 60.0
 
 
 def print_studies() -> None:
@@ -75,28 +75,28 @@ class _Screen(DataScreen):
         root: folder of the data, for the paths in messages.
     """
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self._first: tuple[float, int] | None = None  # when the first cell was done, and how many were then
-
-    def measured(self, cell: Cell, result: Mapping[str, Any] | Failure, n_done: int, n_cells: int) -> None:
+    def measured(
+        self, cell: Cell, result: Mapping[str, Any] | Failure, n_done: int, n_cells: int, left_s: float | None
+    ) -> None:
         """Print a line for a cell, and show how many are left."""
         self.make_way()
         said = f"{cell.words}: {result.message if isinstance(result, Failure) else _in_words(result)}"
-        say(f"[{n_done}/{n_cells}] {said}{self._time_left(n_done, n_cells)}")
+        say(f"[{n_done}/{n_cells}] {said}{_time_left(left_s) if n_done < n_cells else ''}")
         self.advance("cells", n_cells - n_done + 1, "measuring")
 
-    def _time_left(self, n_done: int, n_cells: int) -> str:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (now, n_done)
-        started_s, n_first = self._first
-        if n_done in (n_first, n_cells):
-            return ""
-        return f"; about {clock((now - started_s) / (n_done - n_first) * (n_cells - n_done))} left"
+
+def _time_left(left_s: float | None) -> str:
+    """Say how long it will take, in whole minutes where it is long; nothing where that is not known."""
+    if left_s is None:
+        return ""
+    if left_s < MINUTE_S:
+        return f"; about {left_s:.0f} s left"
+    hours, minutes = divmod(round(left_s / MINUTE_S), 60)
+    return f"; about {hours} h {minutes} min left" if hours else f"; about {minutes} min left"
 
 
 def _in_words(measured: Mapping[str, Any]) -> str:
-    """Write the plain numbers of a cell."""
+    """Write the plain numbers of a cell, whole ones in full."""
     numbers = {name: value for name, value in measured.items() if isinstance(value, (int, float))}
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "done"
+    words = [f"{name} {f'{value:,}' if isinstance(value, int) else f'{value:.4g}'}" for name, value in numbers.items()]
+    return ", ".join(words) or "done"

@@ -199,6 +199,7 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
             "there is no data: say data=NAME data.root=DIR, such as data=csv data.root=my-sounds; data=synth makes "
             "some up. `taggram data list` shows what there is."
         )
+    find_dataset(config.name)
     root = config.root or (str(_synth_root(config)) if config.name == SYNTH else "")
     if not root:
         raise ConfigError(f"data.root is missing: the folder in which {config.name} lies, as data.root=DIR.")

@@ -331,4 +331,5 @@ def _facts(dataset: TagDataset, clips: StudyClips) -> dict[str, Any]:
         "split_sha256": digest.hexdigest(),
         "n_clips": len(clips.track_ids),
         "classes": clips.classes,
+        "sounds": {str(rate): clips.sounds(rate).content() for rate in clips.prepared},
     }

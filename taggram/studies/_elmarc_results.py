@@ -90,7 +90,7 @@ def choose(measured: Sequence[tuple[Cell, Mapping[str, Any]]], by: str) -> list[
     rows = []
     for cell, values in measured:
         point = values["grid"][best[_group(cell)]]
-        facts = {name: value for name, value in values.items() if name != "grid"}
+        facts = {name: value for name, value in values.items() if name not in ("grid", "best_accuracy")}
         accuracy = {f"{part}_accuracy": value for part, value in point["accuracy"].items() if part != "test"}
         n_open = sum(not one["is_converged"] for one in values["grid"])
         rows.append(
@@ -270,7 +270,7 @@ def _ordered(scores: Scores, words: str, methods: Sequence[str], classifiers: Se
 def _best_network(scores: Scores, words: str, method: str) -> Claim:
     """Look whether a network is above all others, with every classifier."""
     means = {name: scores.means(NETWORKS, name) for name in scores.classifiers}
-    means = {name: of_it for name, of_it in means.items() if method in of_it and len(of_it) > 1}
+    means = {name: of_it for name, of_it in means.items() if len(of_it) >= len(NETWORKS) - 1 and method in of_it}
     shows = all(max(of_it, key=lambda one: of_it[one]) == method for of_it in means.values())
     best = {name: dict(sorted(of_it.items(), key=lambda one: -one[1])[:3]) for name, of_it in means.items()}
     best = {name: {**of_it, method: means[name][method]} for name, of_it in best.items()}

@@ -138,6 +138,7 @@ def facts_of(dataset: TagDataset, excerpts: Excerpts) -> dict[str, Any]:
         "validation": f"{len(excerpts.clips('valid')):,} clips of split {dataset.split}",
         "n_clips": len(excerpts.track_ids),
         "classes": excerpts.tags,
+        "sounds": {str(rate): excerpts.sounds(rate).content() for rate in excerpts.prepared},
     }
 
 

@@ -22,6 +22,7 @@ from taggram.studies._made_singing import (
     write_wav,
 )
 from taggram.studies._phrases import LISTS, SCORES, Lists, Recording, read_corpus, save_recordings
+from taggram.studies._recording_frames import hash_of_files
 
 if TYPE_CHECKING:
     from taggram.learning.recipe import DataConfig
@@ -127,4 +128,5 @@ def _facts(recordings: Sequence[Recording], name: str) -> dict[str, Any]:
         "split_sha256": digest.hexdigest(),
         "n_phrases": {part: n for part, (n, _) in counts.items()},
         "n_syllables": {part: m for part, (_, m) in counts.items()},
+        "sounds": {"files": hash_of_files([one.audio for one in recordings])},
     }

@@ -22,7 +22,7 @@ from taggram.errors import ConfigError, DatasetError, printable
 from taggram.learning.recipe import DataConfig
 from taggram.learning.train import open_data
 from taggram.studies._made_singing import RATE, make_recordings, n_recordings, n_tests, write_textgrid, write_wav
-from taggram.studies._recording_frames import frame_at
+from taggram.studies._recording_frames import frame_at, hash_of_files
 
 if TYPE_CHECKING:
     from taggram.datasets._base import Track
@@ -210,4 +210,5 @@ def _facts(recordings: Sequence[SungRecording], split: str, *, is_made: bool) ->
         "split_sha256": digest.hexdigest(),
         "n_frames": counts,
         "classes": CLASSES,
+        "sounds": {"files": hash_of_files([one.audio for one in recordings])},
     }

@@ -37,13 +37,15 @@ def draw_bars(
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axes = figure.subplots()
+    series = {name: values for name, values in series.items() if any(map(len, values))}
     width = 0.8 / max(1, len(series))
     for number, (name, values) in enumerate(series.items()):
         there = [place for place, of_group in enumerate(values) if len(of_group)]
         means = [100 * float(np.mean(values[place])) for place in there]
         spread = [100 * float(np.std(values[place])) for place in there]
         places = np.array(there) + (number - (len(series) - 1) / 2) * width
-        axes.bar(places, means, width, yerr=spread, label=name, color=COLOURS[number % len(COLOURS)], capsize=2)
+        bars = spread if any(len(values[place]) > 1 for place in there) else None
+        axes.bar(places, means, width, yerr=bars, label=name, color=COLOURS[number % len(COLOURS)], capsize=2)
         for place, mean, deviation in zip(places, means, spread):
             axes.annotate(
                 f"{mean:.0f}", (place, mean + deviation), textcoords="offset points", xytext=(0, 2), ha="center",
@@ -121,13 +123,16 @@ def draw_sizes(
     for number, (name, (n_parameters, values)) in enumerate(sizes.items()):
         colour, mark = COLOURS[number % len(COLOURS)], marks[number // len(COLOURS) % len(marks)]
         mean, spread = 100 * float(np.mean(values)), 100 * float(np.std(values))
-        axes.errorbar(n_parameters, mean, spread, marker=mark, color=colour, linestyle="none", capsize=2, label=name)
+        bar = spread if len(values) > 1 else None
+        axes.errorbar(n_parameters, mean, bar, marker=mark, color=colour, linestyle="none", capsize=2, label=name)
         if name in (published or {}):
             level = 100 * (published or {})[name]
             axes.plot(n_parameters, level, marker=mark, color=colour, linestyle="none", fillstyle="none")
     if set(sizes) & set(published or {}):
         axes.plot([], [], marker="o", color="0.4", linestyle="none", fillstyle="none", label="published")
     axes.set_xscale("log")
+    counts = [n_parameters for n_parameters, _ in sizes.values()]
+    axes.set_xlim(min(counts) / 2, max(counts) * 2)  # so that networks of nearly one size stand side by side
     axes.set_xlabel("parameters", fontsize=SMALL_PT)
     _finish(figure, title, unit)
     return figure

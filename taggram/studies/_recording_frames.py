@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from taggram._files import written_aside
 from taggram.audio import read_sound
-from taggram.errors import TrainingError, printable
+from taggram.errors import DatasetError, TrainingError, printable
 from taggram.frontends import FrontendConfig, create_frontend
 
 LEFT = 0  # the channel that is taken of stereo recordings
@@ -61,3 +63,25 @@ def load_array(path: Path) -> NDArray[np.float32]:
             f"{printable(str(path))} cannot be read ({error}); begin with another folder, which makes it anew."
         ) from error
     return array
+
+
+def hash_of_files(paths: Sequence[Path]) -> str:
+    """Hash what is in sound files, in order.
+
+    Args:
+        paths: of the files.
+
+    Returns:
+        Hexadecimal digits.
+
+    Raises:
+        DatasetError: a file is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise DatasetError(f"{printable(str(path))}: {error.strerror or error}.") from error
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from taggram._files import written_aside
 from taggram._processes import Do, FileTask, Message, Tell, serve
 from taggram.studies import find_study
 from taggram.studies._base import Cell, Study
+
+CELLS = "cells"  # folder of what was measured
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def make_study(settings: Message) -> Study:
 
 def cell_path(folder: Path, key: str) -> Path:
     """Say where what was measured in a cell is kept."""
-    return folder / "cells" / f"{key}.json"
+    return folder / CELLS / f"{key}.json"
 
 
 def measure_cell(study: Study, cell: Cell) -> dict[str, Any]:
@@ -66,7 +69,9 @@ def _make(settings: Message) -> Do:
     study = make_study(settings)
 
     def do(task: Message, _: Tell) -> Message:
-        return measure_cell(study, Cell(**task["cell"]))
+        started_s = time.monotonic()
+        measured = measure_cell(study, Cell(**task["cell"]))
+        return {"measured": measured, "seconds": time.monotonic() - started_s}
 
     return do
 

@@ -246,6 +246,7 @@ class Elmarc(Study):
             place = ("elm", cell.method, cell.fold, cell.run)
             grid = elm_grid(train, parts, lambda part, size: self.seed_of(*place, part, size) % SEEDS)
         return {
+            "best_accuracy": max(point.accuracy[self.chosen_by] for point in grid),
             "n_features": features.shape[1],
             "n_train": len(train.labels),
             "n_test": len(parts["test"].labels),

@@ -15,14 +15,16 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import taggram
 from taggram._files import only_writer, written_aside
-from taggram._processes import Processes
+from taggram._processes import Processes, n_cores
 from taggram.datasets import find_dataset
 from taggram.datasets._folds import number_of
 from taggram.errors import DatasetError, TrainingError, printable
@@ -30,14 +32,15 @@ from taggram.learning.train import Watcher
 from taggram.results import Failure
 from taggram.studies import find_study
 from taggram.studies._base import Cell, Row, Study, StudyConfig
-from taggram.studies._worker import CellTask, cell_path, make_study
+from taggram.studies._worker import CELLS, CellTask, cell_path, make_study
 
 CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
 LOCK = ".lock"
 NEVER_S = float("inf")  # a cell may take hours
 
-Measured = Callable[[Cell, Mapping[str, Any] | Failure, int, int], None]
-"""Is told a cell, what was measured in it or why it could not be, and how many of how many cells are done."""
+Measured = Callable[[Cell, Mapping[str, Any] | Failure, int, int, float | None], None]
+"""Is told a cell, what was measured in it or why it could not be, how many of how many cells are done, and how many
+seconds are left, or None where that is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def run_study(
         settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
         study = make_study(json.loads(json.dumps(settings)))
         _begin(folder, study)
+        n_missing = len(_missing(study))
+        (watcher or Watcher()).say(f"{n_missing} cells to measure, {n_workers or n_cores()} at a time")
         failures = _measure_all(study, settings, n_workers, told or (lambda *_: None))
         return _write(study, failures)
 
@@ -107,11 +112,11 @@ def _make_folders(folder: Path, kind: type[Study]) -> None:
     """Make the run folder, or refuse one that holds something else."""
     try:
         inside = {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
-        if inside and CONFIG not in inside and "cells" not in inside:
+        if inside and CONFIG not in inside and CELLS not in inside:
             raise TrainingError(f"{printable(str(folder))} holds something else; name a new or an empty folder.")
         if CONFIG in inside and (came := _read_config(folder).get("study")) != kind.name:
             raise TrainingError(f"{printable(str(folder))} holds {came}, and not {kind.name}; name another folder.")
-        for name in ("cells", "files"):
+        for name in (CELLS, "files"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(f"{printable(str(folder))}: {error.strerror or error}.") from error
@@ -142,13 +147,27 @@ def _check_same(folder: Path, config: StudyConfig, facts: Mapping[str, Any] | No
     there: dict[str, Any] = _read_config(folder).get("fixed", {}) if (folder / CONFIG).exists() else fixed
     if facts is None:
         fixed["data"] = there.get("data")
+    if fixed["data"] and there["data"]:  # sound may be needed at other rates now; those of both calls must agree
+        fixed["data"]["sounds"] = {**there["data"].get("sounds", {}), **fixed["data"].get("sounds", {})}
+        there["data"]["sounds"] = {**fixed["data"]["sounds"], **there["data"].get("sounds", {})}
     for name in sorted({*fixed, *there}):
-        if fixed.get(name) != there.get(name):
+        if (now := fixed.get(name)) != (then := there.get(name)):
             raise TrainingError(
-                f"{printable(str(folder))} was begun with {name} = {there.get(name)!r}, and now it is "
-                f"{fixed.get(name)!r}; what was measured there cannot stand beside it. Name another folder."
+                f"{printable(str(folder))} was begun with {_what_differs(name, then, now)}; what was measured there "
+                "cannot stand beside it. Name another folder."
             )
     return fixed
+
+
+def _what_differs(name: str, then: Any, now: Any) -> str:
+    """Say how a setting was, and how it is now; of facts about data, only those that differ."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+        key = min(keys, key=lambda key: ("sha256" in key, key == "sounds"))  # the rest follows from counts and names
+        if key in ("sounds", "split_sha256"):
+            return "other sound" if key == "sounds" else "another list of clips"
+        return _what_differs(f"{name}.{key}", then.get(key), now.get(key))
+    return f"{name} = {then!r}, and now it is {now!r}"
 
 
 def _begin(folder: Path, study: Study) -> None:
@@ -159,22 +178,34 @@ def _begin(folder: Path, study: Study) -> None:
     _write_json(folder / CONFIG, known)
 
 
+def _wanted(study: Study) -> dict[str, Cell]:
+    """Give all cells by their keys."""
+    return {cell.key: cell for phase in study.phases() for cell in phase}
+
+
+def _missing(study: Study) -> set[str]:
+    """Give the keys of the cells that are not measured yet."""
+    return {key for key in _wanted(study) if _read_cell(study.folder, key) is None}
+
+
 def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, told: Measured) -> list[Failure]:
     """Measure the cells that are missing, phase by phase."""
     phases = study.phases()
-    wanted = {cell.key: cell for phase in phases for cell in phase}
-    missing = {key for key in wanted if _read_cell(study.folder, key) is None}
+    wanted, missing = _wanted(study), _missing(study)
     n_done, failures = len(wanted) - len(missing), []
     lock = threading.Lock()
 
-    def tell(cell: Cell, result: Mapping[str, Any] | Failure) -> None:
+    pace = _Pace([wanted[key] for key in missing], n_workers or n_cores())
+
+    def tell(cell: Cell, result: Mapping[str, Any] | Failure, seconds: float | None = None) -> None:
         nonlocal n_done
         with lock:
             n_done += 1
-            told(cell, result, n_done, len(wanted))
+            told(cell, result, n_done, len(wanted), pace.left_s(cell, seconds))
 
-    def read(task: CellTask, measured: dict[str, Any]) -> dict[str, Any]:
-        tell(wanted[task.path], measured)  # as soon as it is there, and not only when it is next in order
+    def read(task: CellTask, message: dict[str, Any]) -> dict[str, Any]:
+        measured: dict[str, Any] = message["measured"]
+        tell(wanted[task.path], measured, message["seconds"])  # at once, and not only when it is next in order
         return measured
 
     with Processes(
@@ -189,6 +220,35 @@ def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, 
                     failures.append(result)
                     tell(cell, result)
     return failures
+
+
+class _Pace:
+    """How long the cells that are left will take, by those of the same kind that are done.
+
+    Args:
+        cells: to be measured.
+        n_workers: so many at once.
+    """
+
+    def __init__(self, cells: Iterable[Cell], n_workers: int) -> None:
+        self._n_left = Counter(map(self._kind, cells))
+        self._n_workers = n_workers
+        self._seconds: dict[str, list[float]] = {}
+
+    def left_s(self, cell: Cell, seconds: float | None) -> float | None:
+        """Take in a cell that is done, and give the seconds that are left; None where some kind is not known yet."""
+        kind = self._kind(cell)
+        self._n_left[kind] -= 1
+        if seconds is not None:
+            self._seconds.setdefault(kind, []).append(seconds)
+        left = {kind: n for kind, n in self._n_left.items() if n}
+        if not all(kind in self._seconds for kind in left):
+            return None
+        return sum(n * fmean(self._seconds[kind]) for kind, n in left.items()) / self._n_workers
+
+    @staticmethod
+    def _kind(cell: Cell) -> str:
+        return f"{cell.method} {sorted(cell.details.items())}"
 
 
 def _read_cell(folder: Path, key: str) -> dict[str, Any] | None:
@@ -242,6 +302,9 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
     is_papers = _is_papers(study, facts)
     where = "" if is_papers else ", which is not the data of the paper"
     missing = [f"{n_cells - len(rows)} of {n_cells} cells are missing."] if len(rows) < n_cells else []
+    there = {path.stem for path in (study.folder / CELLS).glob("*.json")}
+    if n_earlier := len(there - _wanted(study).keys()):
+        missing.append(f"{n_earlier} cells that earlier calls measured were not asked for now, and are not shown.")
     lines = [
         f"# {study.title}, on {facts['title']}{where}",
         f"{facts['words']} {study.paper}.",

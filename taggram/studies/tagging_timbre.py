@@ -42,6 +42,7 @@ from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.timbre_mtt import MTT_MEL
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
+from taggram.studies._clips import Sounds
 from taggram.studies._tables import Table
 from taggram.tagger import find_device
 
@@ -161,7 +162,7 @@ class TaggingTimbre(Study):
         words = f"{len(data):,} clips with {len(data.tags)} tags, split {split} {digest[:11]}."
         facts = {
             "name": name, "title": title, "words": words, "split": split, "split_sha256": digest, "n_clips": len(data),
-            "tags": data.tags,
+            "tags": data.tags, "sounds": {str(data.sample_rate): Sounds(data, np.arange(len(data))).content()},
         }  # fmt: skip
         return {"prepared": str(data.folder.resolve()), "facts": facts}
 
