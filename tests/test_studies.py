@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taggram.apps import _studying
-from taggram.errors import ConfigError, TrainingError, UnknownNameError
+from taggram.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
 from taggram.studies import STUDIES, find_study, list_studies
 from taggram.studies._base import Cell, StudyConfig
 from taggram.studies._tables import Table, percent
@@ -152,6 +152,12 @@ def test_cells_that_are_not_asked_for_now_are_told(tmp_path):
     (tmp_path / "cells" / "fusion_score-True_fold-0_run-0.json").write_text("{}", encoding="utf-8")
     table = run_study("jingju", SMALL, tmp_path, n_workers=1).table
     assert "1 cells that earlier calls measured were not asked for now" in table
+
+
+def test_call_that_fails_at_once_leaves_no_folder(tmp_path):
+    with pytest.raises(DatasetError):
+        run_study("elmarc", {"data": "csv", "data.root": str(tmp_path / "nowhere")}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_folder_of_another_study_is_refused(run):

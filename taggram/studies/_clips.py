@@ -240,6 +240,12 @@ def prepare_clips(
     return {"clips": FILE, "facts": _facts(dataset, clips)}
 
 
+def title_of(dataset: TagDataset) -> str:
+    """Name a data set in the title of a table: a published one, or the folder of one's own."""
+    folder = printable(dataset.root.resolve().name)
+    return dataset.card.title if dataset.card.citation else f"{dataset.card.name} data in {folder}"
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -320,12 +326,9 @@ def _facts(dataset: TagDataset, clips: StudyClips) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps([clips.track_ids, clips.labels.tolist(), clips.parts.tolist()]).encode())
     split = digest.hexdigest()[:11]
     where = f"{len(clips.folds)} folds" if len(clips.folds) > 1 else f"split {dataset.split}"
-    title = (
-        dataset.card.title if dataset.card.citation else f"{dataset.card.name} {printable(dataset.root.resolve().name)}"
-    )
     return {
         "name": dataset.card.name,
-        "title": title,
+        "title": title_of(dataset),
         "words": f"{len(clips.track_ids):,} clips of {len(clips.classes)} classes, {where} {split}.",
         "split": dataset.split,
         "split_sha256": digest.hexdigest(),

@@ -17,7 +17,7 @@ from taggram.datasets._base import PARTS, Part, TagDataset, Track, name_some
 from taggram.datasets._folds import shuffled
 from taggram.errors import ConfigError, DatasetError, printable
 from taggram.learning.prepared import PreparedData
-from taggram.studies._clips import Sounds, Whole
+from taggram.studies._clips import Sounds, Whole, title_of
 
 PERCENT_VALID = 15  # of the files for training
 SONG = "recording_id"  # the column that says which clips are of one song
@@ -128,10 +128,9 @@ def facts_of(dataset: TagDataset, excerpts: Excerpts) -> dict[str, Any]:
     listed = [excerpts.track_ids, excerpts.labels.astype(int).tolist(), excerpts.parts.tolist()]
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     sizes = ", ".join(f"{len(excerpts.clips(part)):,} for {part}" for part in PARTS)
-    is_known = bool(dataset.card.citation)
     return {
         "name": dataset.card.name,
-        "title": dataset.card.title if is_known else f"{dataset.card.name} {printable(dataset.root.resolve().name)}",
+        "title": title_of(dataset),
         "words": f"{sizes}, {len(excerpts.tags)} instruments, split {dataset.split} {digest[:11]}.",
         "split": dataset.split,
         "split_sha256": digest,

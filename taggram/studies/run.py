@@ -11,6 +11,7 @@ A second call with the same folder measures what is missing alone, also after a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -95,10 +96,14 @@ def run_study(
     _make_folders(folder, kind)
     with only_writer(folder, LOCK):
         _check_same(folder, config)
-        data = kind.prepare(config, folder, watcher or Watcher(), n_workers)
-        settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
-        study = make_study(json.loads(json.dumps(settings)))
-        _begin(folder, study)
+        try:
+            data = kind.prepare(config, folder, watcher or Watcher(), n_workers)
+            settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
+            study = make_study(json.loads(json.dumps(settings)))
+            _begin(folder, study)
+        except BaseException:
+            _leave_no_empty_folder(folder)
+            raise
         n_missing = len(_missing(study))
         (watcher or Watcher()).say(f"{n_missing} cells to measure, {n_workers or n_cores()} at a time")
         failures = _measure_all(study, settings, n_workers, told or (lambda *_: None))
@@ -120,6 +125,18 @@ def _make_folders(folder: Path, kind: type[Study]) -> None:
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(f"{printable(str(folder))}: {error.strerror or error}.") from error
+
+
+def _leave_no_empty_folder(folder: Path) -> None:
+    """Take a run folder away in which nothing was begun."""
+    with contextlib.suppress(OSError):  # of the first that is not empty
+        if not (folder / CONFIG).exists():
+            for written in folder.glob("*.json"):  # by `prepare`
+                written.unlink()
+            for name in (CELLS, "files"):
+                (folder / name).rmdir()
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

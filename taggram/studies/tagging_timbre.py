@@ -42,7 +42,7 @@ from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.timbre_mtt import MTT_MEL
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
-from taggram.studies._clips import Sounds
+from taggram.studies._clips import Sounds, title_of
 from taggram.studies._tables import Table
 from taggram.tagger import find_device
 
@@ -157,8 +157,7 @@ class TaggingTimbre(Study):
         for part in ("train", "test"):
             if not len(data.index(part)):
                 raise DatasetError(f"{name}, split {split}, has no clip in {part}; train and test are wanted.")
-        is_known = dataset is not None and dataset.card.citation
-        title = dataset.card.title if is_known and dataset else f"{name} {Path(own.root or own.prepared).name}".strip()
+        title = title_of(dataset) if dataset else f"{name} data in {Path(own.prepared).name}"
         words = f"{len(data):,} clips with {len(data.tags)} tags, split {split} {digest[:11]}."
         facts = {
             "name": name, "title": title, "words": words, "split": split, "split_sha256": digest, "n_clips": len(data),
