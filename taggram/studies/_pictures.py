@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 
 BAND = 0.15  # opacity of a deviation
+DASHES = ("-", "--", ":", "-.")
 Values = Sequence[float]
 
 
@@ -69,7 +70,8 @@ def draw_accuracy_curves(
     """Draw means over something that grows, such as the number of examples, with their deviations as bands.
 
     Args:
-        curves: by name, values from 0 to 1 at each place.
+        curves: by name, values from 0 to 1 at each place. Names that are equal up to a comma have one colour, and
+            those that are equal behind it one kind of line.
         title: stands on top.
         x: what grows.
         unit: of the axis.
@@ -80,11 +82,16 @@ def draw_accuracy_curves(
     """
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axes = figure.subplots()
-    for number, (name, points) in enumerate(curves.items()):
+    families = list(dict.fromkeys(name.partition(", ")[0] for name in curves))
+    ways = list(dict.fromkeys(name.partition(", ")[2] for name in curves))
+    for name, points in curves.items():
         places = sorted(place for place in points if len(points[place]))
         means = np.array([100 * np.mean(points[place]) for place in places])
         spread = np.array([100 * np.std(points[place]) for place in places])
-        colour, dashes = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+        family, _, way = name.partition(", ")
+        number = families.index(family)
+        colour = COLOURS[number % len(COLOURS)]
+        dashes = DASHES[(number // len(COLOURS) + ways.index(way)) % len(DASHES)]
         axes.plot(places, means, color=colour, linestyle=dashes, marker=".", label=name)
         axes.fill_between(places, means - spread, means + spread, color=colour, alpha=BAND, linewidth=0)
     for number, (name, level) in enumerate((lines or {}).items()):
