@@ -118,6 +118,22 @@ def scale_rates(groups: Iterable[dict[str, Any]], config: FitConfig, scale: floa
         group["lr"] = config.lr * group["scale"] * scale
 
 
+def take_step(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+    """Learn from the loss of a batch.
+
+    Args:
+        loss: a scalar, with its penalty.
+        model: what learns.
+        optimizer: of its parameters.
+        clip_norm: largest norm of the gradient; None is no limit.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+
+
 def set_norm_momentum(model: nn.Module, config: FitConfig) -> None:
     """Give all batch norms the momentum of the config, if it has one."""
     if config.norm_momentum is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from taggram.errors import TrainingError
 from taggram.learning._random import Purpose, generator
@@ -28,6 +28,7 @@ from taggram.learning._steps import (
     set_norm_momentum,
     step_seed,
     tag_loss,
+    take_step,
 )
 from taggram.learning.config import FitConfig
 from taggram.learning.schedules import Schedule
@@ -153,11 +154,7 @@ def fit_patches(
             patches, targets = batch.patches.to(device), batch.targets.to(device)
             logits = model.forward_head(model.forward_features(patches))
             loss = _loss(logits, targets, batch.weights, name) + penalty(model, config)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
+            take_step(loss, model, optimizer, config.clip_norm)
             losses += loss.item()
             right += float(n_right(logits.detach(), targets, model.task))
             n_patches += len(patches)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from taggram._checks import check, check_count, is_number
 from taggram.errors import ConfigError, TrainingError
-from taggram.learning._steps import create_optimizer, scale_rates, step_seed
+from taggram.learning._steps import create_optimizer, scale_rates, step_seed, take_step
 from taggram.learning.clip_patches import AT_ONCE, ClipPatches, mean_scores
 from taggram.learning.config import FitConfig
 from taggram.learning.episodes import N_QUERY, N_SUPPORT, Episodes
@@ -231,11 +231,7 @@ def fit_prototypes(
             made = Prototypes.of(embed(model, support), support_labels, n_way)
             answers = made.log_probabilities(embed(model, examples.patches[places].to(device)))
             loss = F.nll_loss(answers, of_class[places].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
+            take_step(loss, model, optimizer, config.clip_norm)
             losses += loss.item()
             update += 1
         n_epochs += 1

@@ -76,9 +76,7 @@ class StudyClips:
         Returns:
             The sound of each clip.
         """
-        data = PreparedData(self.prepared[sample_rate])
-        rows = {str(name): row for row, name in enumerate(data.column("track_id"))}
-        return Sounds(data, np.array([rows[name] for name in self.track_ids], np.int64))
+        return Sounds.of(self.prepared[sample_rate], self.track_ids)
 
     def some(self, n_clips: int, seed: int) -> StudyClips:
         """Keep some clips at random: of every class in every part its share.
@@ -146,6 +144,21 @@ class Sounds:
 
     data: PreparedData
     rows: Whole
+
+    @classmethod
+    def of(cls, prepared: str, track_ids: Sequence[str]) -> Self:
+        """Open the sound of some clips.
+
+        Args:
+            prepared: folder of the prepared sound.
+            track_ids: of the clips.
+
+        Returns:
+            Their sound, in this order.
+        """
+        data = PreparedData(prepared)
+        rows = {str(name): row for row, name in enumerate(data.column("track_id"))}
+        return cls(data, np.array([rows[name] for name in track_ids], np.int64))
 
     def __len__(self) -> int:
         """Count the clips."""

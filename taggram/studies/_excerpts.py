@@ -16,7 +16,6 @@ from taggram._files import written_aside
 from taggram.datasets._base import PARTS, Part, TagDataset, Track, name_some
 from taggram.datasets._folds import shuffled
 from taggram.errors import ConfigError, DatasetError, printable
-from taggram.learning.prepared import PreparedData
 from taggram.studies._clips import Sounds, Whole, title_of
 
 PERCENT_VALID = 15  # of the files for training
@@ -47,9 +46,7 @@ class Excerpts:
 
     def sounds(self, sample_rate: int) -> Sounds:
         """Open the sound at a rate."""
-        data = PreparedData(self.prepared[sample_rate])
-        rows = {str(name): row for row, name in enumerate(data.column("track_id"))}
-        return Sounds(data, np.array([rows[name] for name in self.track_ids], np.int64))
+        return Sounds.of(self.prepared[sample_rate], self.track_ids)
 
     def save(self, path: Path) -> None:
         """Write them as JSON; `load` gives them back."""

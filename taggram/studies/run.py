@@ -92,21 +92,19 @@ def run_study(
         TrainingError: the folder holds something else.
     """
     kind = find_study(name)
-    config, folder = kind.config_kind.of(values), Path(out)
+    config, folder, watcher = kind.config_kind.of(values), Path(out), watcher or Watcher()
     _make_folders(folder, kind)
     with only_writer(folder, LOCK):
         _check_same(folder, config)
         try:
-            data = kind.prepare(config, folder, watcher or Watcher(), n_workers)
+            data = kind.prepare(config, folder, watcher, n_workers)
             settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
             study = make_study(json.loads(json.dumps(settings)))
             _begin(folder, study)
         except BaseException:
             _leave_no_empty_folder(folder)
             raise
-        n_missing = len(_missing(study))
-        (watcher or Watcher()).say(f"{n_missing} cells to measure, {n_workers or n_cores()} at a time")
-        failures = _measure_all(study, settings, n_workers, told or (lambda *_: None))
+        failures = _measure_all(study, settings, n_workers or n_cores(), watcher, told or (lambda *_: None))
         return _write(study, failures)
 
 
@@ -200,19 +198,17 @@ def _wanted(study: Study) -> dict[str, Cell]:
     return {cell.key: cell for phase in study.phases() for cell in phase}
 
 
-def _missing(study: Study) -> set[str]:
-    """Give the keys of the cells that are not measured yet."""
-    return {key for key in _wanted(study) if _read_cell(study.folder, key) is None}
-
-
-def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, told: Measured) -> list[Failure]:
+def _measure_all(
+    study: Study, settings: dict[str, Any], n_workers: int, watcher: Watcher, told: Measured
+) -> list[Failure]:
     """Measure the cells that are missing, phase by phase."""
-    phases = study.phases()
-    wanted, missing = _wanted(study), _missing(study)
+    wanted = _wanted(study)
+    missing = {key for key in wanted if _read_cell(study.folder, key) is None}
+    watcher.say(f"{len(missing)} cells to measure, {n_workers} at a time")
     n_done, failures = len(wanted) - len(missing), []
     lock = threading.Lock()
 
-    pace = _Pace([wanted[key] for key in missing], n_workers or n_cores())
+    pace = _Pace([wanted[key] for key in missing], n_workers)
 
     def tell(cell: Cell, result: Mapping[str, Any] | Failure, seconds: float | None = None) -> None:
         nonlocal n_done
@@ -229,7 +225,7 @@ def _measure_all(study: Study, settings: dict[str, Any], n_workers: int | None, 
         "taggram.studies._worker", settings, read, n_workers,
         hang_s=NEVER_S, ahead=max(1, len(missing)), at_work="the process that measured it",
     ) as processes:  # fmt: skip
-        for phase in phases:
+        for phase in study.phases():
             cells = [cell for cell in phase if cell.key in missing]
             tasks = [CellTask(cell.key, dataclasses.asdict(cell)) for cell in cells]
             for cell, result in zip(cells, processes.run(tasks)):
