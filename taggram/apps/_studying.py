@@ -19,6 +19,8 @@ from taggram.studies._base import Cell
 from taggram.studies.run import RESULTS, TABLE, run_study
 
 MINUTE_S = 60.0
+FILES = ("vggish_weights", "synonyms", "vectors")  # settings of studies that name a file
+DATA = "data"  # the setting that a data set is told by; a study may have others
 
 
 def print_studies() -> None:
@@ -45,9 +47,11 @@ def run(name: str, words: list[str], *, show: bool, n_workers: int | None) -> bo
         ConfigError: a key or value makes no sense, or `out` is missing.
         TaggramError: as `run_study` raises it.
     """
-    values = parse_options(words, as_text=(*TEXT_KEYS, "vggish_weights"))
-    out = values.pop("out", "")
     kind = find_study(name)
+    of_data = [key.removeprefix(DATA) for key in TEXT_KEYS if key.startswith(DATA)]
+    texts = [f"{data}{key}" for data in kind.config_kind.data_names() for key in of_data]
+    values = parse_options(words, as_text=(*TEXT_KEYS, *texts, *FILES))
+    out = values.pop("out", "")
     if show:
         config = kind.config_kind.of(values)
         facts = {"study": name, "title": kind.title, "paper": kind.paper, "methods": config.METHODS}

@@ -76,6 +76,7 @@ class StudyConfig:
         seed: of all random numbers.
         device: "auto", "cpu", "cuda", ...
         METHODS: all methods that the study knows.
+        GROUPS: names that stand for several of them.
         LEAST_RUNS: 0 where `runs=0` has a meaning, such as as many as in the paper.
 
     Raises:
@@ -90,13 +91,18 @@ class StudyConfig:
     device: str = field(default="auto", metadata=GRID)
 
     METHODS: ClassVar[tuple[str, ...]] = ()
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     LEAST_RUNS: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        methods = dict.fromkeys(method for name in self.methods for method in self.GROUPS.get(name, (name,)))
+        object.__setattr__(self, "methods", tuple(methods))
         for name in self.methods:
             if name not in self.METHODS:
-                hint = did_you_mean(str(name), self.METHODS)
-                raise ConfigError(f"there is no method {name!r}.{hint} The methods are {', '.join(self.METHODS)}.")
+                known = [*self.METHODS, *self.GROUPS]
+                raise ConfigError(
+                    f"there is no method {name!r}.{did_you_mean(str(name), known)} The methods are {', '.join(known)}."
+                )
         check_count("runs", self.runs, self.LEAST_RUNS)
         check_count("seed", self.seed, 0)
         check(all(map(is_count, self.folds)), "folds", self.folds, "numbers from 1 on, such as folds=1,2")
@@ -106,7 +112,8 @@ class StudyConfig:
         """Make the settings of plain values.
 
         Args:
-            values: by key; "data" names the data set, "data.KEY" are its settings. One value stands for a list of it.
+            values: by key; "data" names the data set, "data.KEY" are its settings, and so with every other setting that
+                is a data set. One value stands for a list of it.
 
         Returns:
             The settings.
@@ -114,24 +121,33 @@ class StudyConfig:
         Raises:
             ConfigError: there is no such setting, or a value makes no sense.
         """
-        given = dict(values)
-        data = {key.removeprefix("data."): given.pop(key) for key in list(given) if key.startswith("data.")}
-        if "data" in given:
-            data["name"] = given.pop("data")
+        given, data = dict(values), {}
+        for name in cls.data_names():
+            own = {key.removeprefix(f"{name}."): given.pop(key) for key in list(given) if key.startswith(f"{name}.")}
+            data[name] = DataConfig.of({"name": given.pop(name), **own} if name in given else own)
         lists = {one.name for one in dataclasses.fields(cls) if str(one.type).startswith("tuple")}
         wrapped = {key: _without_repeats(_as_list(value)) if key in lists else value for key, value in given.items()}
-        return from_values(cls, "the study", {**wrapped, "data": DataConfig.of(data)})
+        return from_values(cls, "the study", {**wrapped, **data})
+
+    @classmethod
+    def data_names(cls) -> tuple[str, ...]:
+        """Name the settings that are data sets; "data" is the first."""
+        return tuple(one.name for one in dataclasses.fields(cls) if str(one.type) == DataConfig.__name__)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all settings as plain values; `of` takes them."""
-        data = dataclasses.asdict(self.data)
-        flat = {f"data.{key}": value for key, value in {**data.pop("options"), **data}.items()}
-        own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "data"}
+        names = self.data_names()
+        flat: dict[str, Any] = {}
+        for name in names:
+            data = dataclasses.asdict(getattr(self, name))
+            flat |= {f"{name}.{key}": value for key, value in {**data.pop("options"), **data}.items()}
+        own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name not in names}
         return {**flat, **own}
 
     def fixed(self) -> dict[str, Any]:
         """Give the settings that must stay as they are while a run folder is gone on with."""
-        free = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")} | {"data.root"}
+        free = {one.name for one in dataclasses.fields(self) if one.metadata.get("grid")}
+        free |= {f"{name}.root" for name in self.data_names()}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
 
@@ -174,8 +190,9 @@ class Study(abc.ABC):
     Attributes:
         name: as in `find_study`.
         title: what is measured.
-        paper: where it was published.
+        paper: where it was published; "" of what no paper has.
         paper_data: data sets of the paper, by their names here.
+        paper_splits: splits of the paper, by their names in the cards of these; () is the first of the card.
         config_kind: class of the settings.
         published: rows of the paper's tables, each with what says where it stands ("source"), or none.
     """
@@ -184,6 +201,7 @@ class Study(abc.ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     paper_data: ClassVar[tuple[str, ...]]
+    paper_splits: ClassVar[tuple[str, ...]] = ()
     config_kind: ClassVar[type[StudyConfig]]
     published: ClassVar[Sequence[Mapping[str, Any]]] = ()
 

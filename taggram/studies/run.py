@@ -313,14 +313,14 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
     """
     facts = study.data_facts()
     is_papers = _is_papers(study, facts)
-    where = "" if is_papers else ", which is not the data of the paper"
+    where = "" if is_papers or not study.paper else ", which is not the data of the paper"
     missing = [f"{n_cells - len(rows)} of {n_cells} cells are missing."] if len(rows) < n_cells else []
     there = {path.stem for path in (study.folder / CELLS).glob("*.json")}
     if n_earlier := len(there - _wanted(study).keys()):
         missing.append(f"{n_earlier} cells that earlier calls measured were not asked for now, and are not shown.")
     lines = [
         f"# {study.title}, on {facts['title']}{where}",
-        f"{facts['words']} {study.paper}.",
+        f"{facts['words']} {study.paper}.".removesuffix(" ."),
         *[f"- {remark}" for remark in [*study.remarks(), *missing]],
         *[table.markdown() for table in study.tables(rows)],
     ]
@@ -332,10 +332,12 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
 
 
 def _is_papers(study: Study, facts: Mapping[str, Any]) -> bool:
-    """Tell whether a paper's data is divided as there: by the first split of its card, or by its folds."""
+    """Tell whether a paper's data is divided as there: by its own split, the first of the card, or by its folds."""
     if facts["name"] not in study.paper_data:
         return False
     first, split = next(iter(find_dataset(facts["name"]).card.splits)), facts.get("split") or ""
+    if study.paper_splits:
+        return split in study.paper_splits
     return not split or split == first or (number_of(first) is not None and number_of(split) is not None)
 
 

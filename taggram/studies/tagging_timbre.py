@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,21 +28,18 @@ from taggram._checks import check, check_choice, check_count
 from taggram._files import written_aside
 from taggram.errors import DatasetError
 from taggram.learning import metrics as m
-from taggram.learning._run_folder import CONFIG
 from taggram.learning.clip_patches import patches_of_sound
 from taggram.learning.config import FitConfig
-from taggram.learning.fit import fit
 from taggram.learning.patch_fit import scores_of
 from taggram.learning.prepared import PreparedData
-from taggram.learning.recipe import DataConfig, Recipe
-from taggram.learning.train import open_data, prepared_data
+from taggram.learning.recipe import Recipe
 from taggram.models import create_model
 from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.timbre_mtt import MTT_MEL
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
-from taggram.studies._clips import Sounds, title_of
 from taggram.studies._tables import Table
+from taggram.studies._tagged_sound import fit_cell, open_sound, prepare_sound
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
@@ -147,23 +143,8 @@ class TaggingTimbre(Study):
     ) -> dict[str, Any]:
         """Decode the clips; see `Study.prepare`."""
         check(not config.folds, "folds", config.folds, "nothing: the clips have one split, data.split=NAME")
-        options = dict(config.data.options)
-        if config.data.name == "mtt":
-            options = {**Recipe.load("timbre_mtt").data.options, **options}
-        own = DataConfig(name=config.data.name, root=config.data.root, prepared=config.data.prepared, options=options)
-        dataset = open_data(own, watcher)
-        data = prepared_data(own, dataset, MTT_MEL, n_workers, watcher)
-        name, split, digest = (str(data.card[key]) for key in ("name", "split", "split_sha256"))
-        for part in ("train", "test"):
-            if not len(data.index(part)):
-                raise DatasetError(f"{name}, split {split}, has no clip in {part}; train and test are wanted.")
-        title = title_of(dataset) if dataset else f"{name} data in {Path(own.prepared).name}"
-        words = f"{len(data):,} clips with {len(data.tags)} tags, split {split} {digest[:11]}."
-        facts = {
-            "name": name, "title": title, "words": words, "split": split, "split_sha256": digest, "n_clips": len(data),
-            "tags": data.tags, "sounds": {str(data.sample_rate): Sounds(data, np.arange(len(data))).content()},
-        }  # fmt: skip
-        return {"prepared": str(data.folder.resolve()), "facts": facts}
+        defaults = Recipe.load("timbre_mtt").data.options if config.data.name == "mtt" else {}
+        return prepare_sound(config.data, [MTT_MEL.sample_rate], watcher, n_workers, defaults=defaults)
 
     def phases(self) -> list[list[Cell]]:
         """List the cells: mean and deviation of the bands, then a network in a run each."""
@@ -176,10 +157,7 @@ class TaggingTimbre(Study):
         if cell.method == STATISTICS:
             return {"n_bands": len(self.statistics[0])}
         model = self.start(cell)
-        folder = self.files / cell.key
-        if folder.exists() and not (folder / CONFIG).exists():  # killed before it began
-            shutil.rmtree(folder)
-        trained = fit(model, self.sound, folder, self.fit(cell), resume=folder.exists(), device=self.config.device)
+        trained = fit_cell(model, self.sound, self.files / cell.key, self.fit(cell), device=self.config.device)
         figures = min(trained.history, key=lambda one: one["valid_loss"])
         return {
             **self._tested(trained.model),
@@ -215,7 +193,7 @@ class TaggingTimbre(Study):
     @functools.cached_property
     def sound(self) -> PreparedData:
         """The sound of the clips."""
-        return PreparedData(self.data["prepared"])
+        return open_sound(self.data, MTT_MEL.sample_rate)
 
     @functools.cached_property
     def statistics(self) -> tuple[Floats, Floats]:

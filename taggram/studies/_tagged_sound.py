@@ -1,0 +1,195 @@
+"""Clips with tags in parts, decoded once at each rate that a study needs; networks that cells train on them and score.
+
+A cell that trains a network goes on after a kill behind its last epoch, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taggram._checks import check
+from taggram.errors import DatasetError
+from taggram.frontends import RawConfig
+from taggram.learning._run_folder import CONFIG
+from taggram.learning.evaluate import Evaluation, evaluate_prepared
+from taggram.learning.prepared import PreparedData
+from taggram.learning.recipe import DataConfig
+from taggram.learning.train import Watcher, open_data, prepared_data
+from taggram.studies._clips import Sounds, title_of
+from taggram.tagger import Tagger
+
+if TYPE_CHECKING:
+    from taggram.datasets._base import Part
+    from taggram.learning._teller import Told
+    from taggram.learning.augment import AugmentConfig
+    from taggram.learning.config import FitConfig
+    from taggram.learning.fit import FitResult
+    from taggram.models._contract import TaggingModel
+
+N_RESAMPLES = 200  # of the intervals in a cell
+WANTED: tuple[Part, ...] = ("train", "test")
+
+
+def prepare_sound(
+    config: DataConfig,
+    rates: Iterable[int],
+    watcher: Watcher,
+    n_workers: int | None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    parts: Sequence[Part] = WANTED,
+) -> dict[str, Any]:
+    """Open a data set of tagged clips, and decode it at each rate.
+
+    Args:
+        config: names the data.
+        rates: in Hz, at which the sound is wanted.
+        watcher: is told what happens.
+        n_workers: processes that decode; None is one a core.
+        defaults: options of the data set where `config` has none, such as those of a recipe.
+        parts: each of which must have a clip.
+
+    Returns:
+        "prepared", a folder by rate, and "facts", as `Study.data_facts` gives them.
+
+    Raises:
+        ConfigError: no data is named.
+        DatasetError: the data is missing or has no clip in a part.
+    """
+    wanted = sorted(set(rates))
+    own = DataConfig(
+        name=config.name, root=config.root, prepared=config.prepared, options={**(defaults or {}), **config.options}
+    )
+    dataset = open_data(own, watcher)
+    opened = {
+        rate: prepared_data(own, dataset, RawConfig(sample_rate=rate, n_samples=rate), n_workers, watcher)
+        for rate in wanted
+    }
+    data = opened[wanted[0]]
+    for rate, other in opened.items():
+        check(other.sample_rate == rate, "the rate of data.prepared", other.sample_rate, f"{rate} Hz, as is needed")
+        if list(other.column("track_id")) != list(data.column("track_id")):
+            raise DatasetError(
+                f"other clips can be decoded at {rate} Hz than at {wanted[0]} Hz, and methods must learn from the "
+                "same; `taggram data check` says which files are damaged."
+            )
+    name, split, digest = (str(data.card[key]) for key in ("name", "split", "split_sha256"))
+    for part in parts:
+        if not len(data.index(part)):
+            raise DatasetError(f"{name}, split {split}, has no clip in {part}; {' and '.join(parts)} are wanted.")
+    facts = {
+        "name": name,
+        "title": title_of(dataset) if dataset else f"{name} data in {Path(own.prepared).name}",
+        "words": f"{len(data):,} clips with {len(data.tags)} tags, split {split} {digest[:11]}.",
+        "split": split,
+        "split_sha256": digest,
+        "n_clips": len(data),
+        "tags": data.tags,
+        "sounds": {str(rate): Sounds(other, np.arange(len(other))).content() for rate, other in opened.items()},
+    }
+    folders = {str(rate): str(other.folder.resolve()) for rate, other in opened.items()}
+    return {"prepared": folders, "facts": facts}
+
+
+def open_sound(data: Mapping[str, Any], sample_rate: int) -> PreparedData:
+    """Open the clips at a rate.
+
+    Args:
+        data: as `prepare_sound` gave it.
+        sample_rate: in Hz, one of those that were prepared.
+
+    Returns:
+        The clips.
+    """
+    return PreparedData(data["prepared"][str(sample_rate)])
+
+
+def fit_cell(
+    model: TaggingModel,
+    sound: PreparedData,
+    folder: Path,
+    config: FitConfig,
+    *,
+    device: str = "auto",
+    augment: AugmentConfig | None = None,
+    told: Told | None = None,
+) -> FitResult:
+    """Train a network in a folder, or go on with it where an earlier process was killed.
+
+    Args:
+        model: with its first weights, and a head for the tags of the sound.
+        sound: at the rate of its front-end.
+        folder: of this training alone.
+        config: how it is trained.
+        device: "auto", "cpu", "cuda", ...
+        augment: changes of the patches; None is none.
+        told: is told each step, and the figures of each epoch.
+
+    Returns:
+        The network with the weights that were kept, and the figures of each epoch.
+
+    Raises:
+        ConfigError: settings make no sense.
+        DatasetError: the sound does not fit the network.
+        TrainingError: training fails.
+    """
+    from taggram.learning.fit import fit
+
+    if folder.exists() and not (folder / CONFIG).exists():  # killed before it began
+        shutil.rmtree(folder)
+    return fit(model, sound, folder, config, resume=folder.exists(), device=device, augment=augment, told=told)
+
+
+def score_part(
+    model: TaggingModel | Path, sound: PreparedData, part: Part = "test", *, device: str = "auto"
+) -> Evaluation:
+    """Score the clips of a part, each by the mean over its patches, as `taggram evaluate` does.
+
+    Args:
+        model: the network, or the folder of its training.
+        sound: at its rate.
+        part: of the clips.
+        device: where it is done.
+
+    Returns:
+        Scores beside labels.
+
+    Raises:
+        DatasetError: there is no clip.
+    """
+    return evaluate_prepared(Tagger(model, device=device), sound, part)
+
+
+def figures_of(evaluation: Evaluation, *, n_resamples: int = N_RESAMPLES) -> dict[str, Any]:
+    """Sum a scored part up in the figures that every study of tags has.
+
+    Args:
+        evaluation: scores beside labels.
+        n_resamples: of the clips, from which the intervals come.
+
+    Returns:
+        "macro_roc_auc" and "macro_pr_auc", each with "..._interval", its 95 % bootstrap interval; "accuracy" where
+        exactly one tag holds, else None; "rmse"; "n_tags" that could be scored, "n_test" clips, and "by_tag", the
+        ROC-AUC of each tag, None of those that could not.
+
+    Raises:
+        DatasetError: no tag can be scored.
+    """
+    numbers = evaluation.metrics(n_resamples=n_resamples)[evaluation.part]
+    if numbers["macro_roc_auc"] is None:
+        raise DatasetError("no tag can be scored: some clip for testing must have it, and some must not.")
+    areas = {name: numbers[name] for name in ("macro_roc_auc", "macro_pr_auc")}
+    return {
+        **areas,
+        **{f"{name}_interval": numbers["intervals"][name] for name in areas},
+        "accuracy": numbers.get("accuracy"),
+        "rmse": numbers["rmse"],
+        "n_tags": numbers["n_tags_scored"],
+        "n_test": numbers["n_clips"],
+        "by_tag": {tag: of_tag["roc_auc"] for tag, of_tag in numbers["tags"].items()},
+    }
