@@ -116,6 +116,14 @@ def test_second_call_measures_nothing(run):
     assert (told, again.results, again.table) == ([], run.results, run.table)
 
 
+def test_most_memory_of_a_process_is_kept(run):
+    kept = run.folder / "memory.json"
+    if run.peak_mb is None:
+        pytest.skip("this system does not say how much memory a process held")
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"peak_mb": run.peak_mb}
+    assert 20 < run.peak_mb < 4000
+
+
 def test_cell_that_was_cut_short_is_measured_again(run):
     (cell,) = (run.folder / "cells").glob("score_only*.json")
     cell.write_text(cell.read_text(encoding="utf-8")[:-1], encoding="utf-8")

@@ -69,6 +69,8 @@ def run(name: str, words: list[str], *, show: bool, n_workers: int | None) -> bo
     print(result.table, end="")
     names = [RESULTS, TABLE, *[path.name for path in result.pictures]]
     print(f"\n{printable(str(result.folder))}: {', '.join(names)}")
+    if result.peak_mb is not None:
+        print(f"No process held more than {result.peak_mb:,.0f} MB.")
     return screen.is_whole and not result.failures
 
 

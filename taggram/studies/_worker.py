@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,19 @@ def measure_cell(study: Study, cell: Cell) -> dict[str, Any]:
     return measured
 
 
+def peak_mb() -> float | None:
+    """Give the most memory that this process ever held, in megabytes; None where the system does not say (Windows)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024 / 1e6
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return None
+
+
 def _make(settings: Message) -> Do:
     import torch
 
@@ -71,7 +85,7 @@ def _make(settings: Message) -> Do:
     def do(task: Message, _: Tell) -> Message:
         started_s = time.monotonic()
         measured = measure_cell(study, Cell(**task["cell"]))
-        return {"measured": measured, "seconds": time.monotonic() - started_s}
+        return {"measured": measured, "seconds": time.monotonic() - started_s, "peak_mb": peak_mb()}
 
     return do
 

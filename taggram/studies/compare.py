@@ -102,7 +102,7 @@ class CompareConfig(StudyConfig):
         super().__post_init__()
         for name in self.networks:
             if name not in (*NETWORKS, *list_models()):
-                where = "`taggram models` and `taggram models --networks` list them"
+                where = "`taggram models` lists them"
                 raise unknown_name("network", name, (*NETWORKS, *list_models()), where)
         check(not self.methods, "methods", self.methods, "nothing: what is compared is named by networks=a,b")
         check(not self.folds, "folds", self.folds, "nothing: the clips have one split, data.split=NAME")
@@ -205,9 +205,10 @@ class Compare(Study):
     def remarks(self) -> list[str]:
         """Say what the settings are."""
         config = self.config
-        training = f"At most {config.max_epochs} epochs of one random patch a clip, Adam with rate {config.lr:g}, batches of"
+        rate = f"Adam with rate {config.lr:g}, batches of {config.batch_size}"
         return [
-            f"{training} {config.batch_size}; the weights of the best validation ROC-AUC are scored.",
+            f"At most {config.max_epochs} epochs of one random patch a clip, {rate}.",
+            "The weights of the best validation ROC-AUC are scored.",
             "Training was timed on one core beside others, tagging on one core by itself, in turn with musicnn.",
         ]
 

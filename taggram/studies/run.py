@@ -5,6 +5,7 @@
     RUN/files/          what the study keeps, such as trained networks
     RUN/results.json    {"study", "data", "cells": [{"method", "fold", "run", ...}], "published": [...], ...}
     RUN/table.md, *.png
+    RUN/memory.json     {"peak_mb"}, the most memory that one of the processes ever held
 
 A second call with the same folder measures what is missing alone, also after a kill.
 """
@@ -35,7 +36,7 @@ from taggram.studies import find_study
 from taggram.studies._base import Cell, Row, Study, StudyConfig
 from taggram.studies._worker import CELLS, CellTask, cell_path, make_study
 
-CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
+CONFIG, RESULTS, TABLE, MEMORY = "config.json", "results.json", "table.md", "memory.json"
 LOCK = ".lock"
 NEVER_S = float("inf")  # a cell may take hours
 
@@ -54,6 +55,8 @@ class StudyResult:
         table: what `table.md` holds.
         pictures: their files.
         failures: of cells that could not be measured.
+        peak_mb: the most memory that one of the processes ever held, in megabytes; None where no cell was measured, or
+            the system does not say.
     """
 
     folder: Path
@@ -61,6 +64,7 @@ class StudyResult:
     table: str
     pictures: tuple[Path, ...]
     failures: tuple[Failure, ...]
+    peak_mb: float | None = None
 
 
 def run_study(
@@ -217,6 +221,8 @@ def _measure_all(
             told(cell, result, n_done, len(wanted), pace.left_s(cell, seconds))
 
     def read(task: CellTask, message: dict[str, Any]) -> dict[str, Any]:
+        with lock:
+            _keep_peak(study.folder, message["peak_mb"])
         measured: dict[str, Any] = message["measured"]
         tell(wanted[task.path], measured, message["seconds"])  # at once, and not only when it is next in order
         return measured
@@ -233,6 +239,17 @@ def _measure_all(
                     failures.append(result)
                     tell(cell, result)
     return failures
+
+
+def _keep_peak(folder: Path, peak_mb: float | None) -> None:
+    """Write down how much memory a process held, where none held more before."""
+    if peak_mb is not None and peak_mb > (_peak(folder) or 0.0):
+        _write_json(folder / MEMORY, {"peak_mb": peak_mb})
+
+
+def _peak(folder: Path) -> float | None:
+    path = folder / MEMORY
+    return float(json.loads(path.read_text(encoding="utf-8"))["peak_mb"]) if path.exists() else None
 
 
 class _Pace:
@@ -297,7 +314,7 @@ def _write(study: Study, failures: list[Failure]) -> StudyResult:
         pictures.append(study.folder / f"{name}.png")
         with written_aside(pictures[-1]) as aside:
             figure.savefig(aside, format="png", dpi=150)
-    return StudyResult(study.folder, results, text, tuple(pictures), tuple(failures))
+    return StudyResult(study.folder, results, text, tuple(pictures), tuple(failures), _peak(study.folder))
 
 
 def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
