@@ -443,6 +443,14 @@ def test_historical_split_of_the_table_leaves_out_what_cannot_be_read(whole_tabl
     assert not {track.track_id for track in tracks} & set(map(str, mtt.UNREADABLE))
 
 
+def test_clips_that_cannot_be_read_may_be_named_too(whole_table):
+    dataset = open_dataset("mtt", whole_table, split=WHOLE, keep_unreadable=True)
+    tracks = list(dataset.tracks())
+    assert sizes(tracks) == (18_000, 2_000, 5_863)
+    assert {track.track_id for track in tracks} >= set(map(str, mtt.UNREADABLE))
+    assert dataset.left_out() == ()
+
+
 def test_historical_split_of_another_table_is_refused(roots):
     with pytest.raises(DatasetError, match="the table has 8 rows"):
         list(open_dataset("mtt", roots["mtt"], split=WHOLE).tracks())

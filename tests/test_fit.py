@@ -16,7 +16,8 @@ import taggram
 from taggram.errors import ConfigError, DatasetError, TrainingError
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
-from taggram.learning.system import moving_average
+from taggram.learning.metrics import mean_over_tags, roc_auc
+from taggram.learning.system import TAGS_AT_ONCE, mean_roc_auc, moving_average
 
 RATE = 22_050
 TAGS = ("low", "high", "noisy")
@@ -121,6 +122,35 @@ def test_loader_processes_change_nothing(tmp_path):
     assert same(weights_of(first), weights_of(second))
 
 
+@pytest.mark.parametrize("n_steps", [3, 10, 13])
+def test_training_ends_after_so_many_steps_and_validates_what_it_cut_short(tmp_path, n_steps):
+    told = []
+
+    class Counts(lightning.Callback):
+        def on_train_end(self, trainer, *_):
+            told.append(trainer.global_step)
+
+    limited = config(max_epochs=9, max_steps=n_steps, keep="last")  # 10 steps an epoch
+    result = fit(network(), MadeData(), tmp_path / "run", limited, device="cpu", callbacks=[Counts()])
+    assert (told, len(result.history)) == ([n_steps], -(-n_steps // 10))
+    again = fit(network(), MadeData(), tmp_path / "run", limited, device="cpu", resume=True, callbacks=[Counts()])
+    assert (told, again.history) == ([n_steps] * 2, result.history)
+    assert same(weights_of(result), weights_of(again))
+
+
+def test_runs_of_an_epoch_make_more_steps(tmp_path):
+    steps = []
+
+    class Counts(lightning.Callback):
+        def on_train_end(self, trainer, *_):
+            steps.append(trainer.global_step)
+
+    for number, super_batch in enumerate((None, 14)):
+        short = config(max_epochs=1, super_batch=super_batch)
+        fit(network(), MadeData(), tmp_path / str(number), short, device="cpu", callbacks=[Counts()])
+    assert steps == [10, 11]
+
+
 # -- runs that are killed ----------------------------------------------------------------------------------------------
 
 STEPS = {"max_epochs": 3, "checkpoint_steps": 2, "keep": "last"}
@@ -212,6 +242,8 @@ def test_loss_that_is_no_number_ends_the_training(tmp_path):
         pytest.param({"learning_rate": 1}, "no setting 'learning_rate'", id="unknown"),
         pytest.param({"schedule": {"rul": "drops"}}, "Did you mean rule", id="unknown in the schedule"),
         pytest.param({"lr": 0}, "lr is 0; wanted a number above 0", id="rate of 0"),
+        pytest.param({"super_batch": 8}, "super_batch is 8; wanted a whole number from 32 on", id="run below a batch"),
+        pytest.param({"max_steps": 0}, "max_steps is 0", id="no step"),
         pytest.param({"batch_size": 2.5}, "batch_size is 2.5", id="half a patch"),
         pytest.param({"optimizer": "lion"}, "one of 'adam', 'sgd'", id="unknown optimiser"),
     ],
@@ -224,3 +256,11 @@ def test_setting_without_sense_is_told(values, told):
 def test_config_survives_json():
     config = FitConfig.from_dict({"schedule": {"rule": "drops", "at": [20, 30]}, "lr": 0.1})
     assert FitConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_roc_auc_of_thousands_of_tags_is_computed_in_blocks():
+    random = torch.Generator().manual_seed(0)
+    scores = torch.rand(9, 2 * TAGS_AT_ONCE + 3, generator=random)
+    labels = (torch.rand(scores.shape, generator=random) < 0.3).float()
+    wanted = mean_over_tags(roc_auc(scores.numpy(), labels.numpy()))
+    assert mean_roc_auc(scores, labels) == pytest.approx(wanted)

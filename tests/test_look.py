@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from taggram.look import (
     excite,
     first_filters,
     layers_to_show,
+    tagged_excitations,
     time_layers,
 )
-from taggram.look._draw_ascents import draw_ascents
+from taggram.look._draw_ascents import draw_ascents, draw_peaks, mel_scale_hz
 from taggram.look._excitation import BATCH_SEGMENTS, cut_segments
 from taggram.look._network import LayerTap, evaluating, evenly_spaced
 from taggram.models import NETWORKS, create_model
@@ -191,6 +192,35 @@ def test_unit_that_hears_a_sine_wants_that_sine() -> None:
         weight = model.get_submodule("trunk.conv1.conv").weight
         weight[2, 0] = torch.sin(2 * math.pi * 20 * torch.arange(81) / 81)  # 20 periods
     assert ascend(model, "conv1", units=[2]).centres[0] == pytest.approx(20 * RATE / 81)
+
+
+def peaks_at(*shares: float) -> Ascent:
+    """What was found by units that want sines, at shares of half the sample rate."""
+    time = np.arange(729)
+    inputs = np.stack([np.sin(np.pi * share * time) for share in shares]).astype(np.float32)
+    return Ascent(
+        model="by hand", layer="conv1", n_units=len(shares), units=np.arange(len(shares)), start=inputs[0],
+        inputs=inputs, activations=np.ones((2, len(shares)), np.float32), dead=np.zeros(len(shares), np.bool_),
+        sample_rate=RATE, step_s=1 / RATE, bands=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("shares", "wanted"), [((0.25, 0.5, 0.75), 0.0), ((0.1, 0.1, 0.4), 0.6), ((0.9,), -0.8)])
+def test_convexity_is_how_far_peaks_lie_below_a_straight_line(shares: tuple[float, ...], wanted: float) -> None:
+    assert peaks_at(*shares).convexity == pytest.approx(wanted, abs=0.01)
+
+
+def test_convexity_of_the_mel_scale() -> None:
+    hz = mel_scale_hz(np.linspace(0, 1, 500), RATE / 2)
+    assert peaks_at(*(hz / (RATE / 2))).convexity == pytest.approx(0.42, abs=0.01)
+
+
+def test_dead_units_have_no_convexity() -> None:
+    ascent = peaks_at(0.1, 0.9)
+    ascent.dead[1] = True
+    assert ascent.convexity == pytest.approx(0.8, abs=0.01)
+    ascent.dead[0] = True
+    assert math.isnan(ascent.convexity)
 
 
 def test_unit_that_sees_a_band_wants_that_band() -> None:
@@ -468,6 +498,30 @@ def test_path_under_two_tags_is_read_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.by_tag[0][0], found.by_tag[0][1])
 
 
+def test_clips_with_their_tags_give_what_tags_with_their_clips_do() -> None:
+    low, high, both = clip(hz=200.0), clip(hz=5000.0), clip(0.2)
+    wanted = excitations(squeezed(), {"low": [low], "high": [high]})
+    found = tagged_excitations(squeezed(), [(["low"], low), (["high"], high)])
+    for one, other in zip((*found.by_tag, found.first_block), (*wanted.by_tag, wanted.first_block), strict=True):
+        np.testing.assert_array_equal(one, other)
+    twice = tagged_excitations(squeezed(), [(["low"], low), (["low", "high"], both), ([], high)])
+    assert (twice.tags, list(twice.n_clips)) == (("low", "high"), [2, 1])
+    assert len(twice.loudness) == len(found.loudness) + len(tagged_excitations(squeezed(), [([], both)]).loudness)
+
+
+def test_clip_is_asked_for_when_the_one_before_is_done() -> None:
+    model, events = squeezed(), list[str]()
+    model.register_forward_hook(lambda *_: events.append("heard"))
+
+    def clips() -> Iterator[tuple[list[str], Any]]:
+        for _ in range(2):
+            events.append("read")
+            yield ["a"], clip(0.02)
+
+    tagged_excitations(model, clips())
+    assert events == ["read", "heard", "read", "heard"]
+
+
 def test_clip_that_fails_is_told_and_the_others_done() -> None:
     failures: list[Failure] = []
     found = excitations(squeezed(), {"a": [clip(), "missing.wav"]}, on_failure=failures.append)
@@ -513,6 +567,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "spectra of one layer": lambda: ascend(small(), "conv1", units=8, n_steps=2).plot(),
     "spectra of layers": lambda: draw_ascents(
         [ascend(small(), layer, units=4, n_steps=2) for layer in ("conv1", "conv2", "conv3", "conv4")]
+    ),
+    "peaks of layers": lambda: draw_peaks(
+        [ascend(small(), layer, units=4, n_steps=2) for layer in ("conv1", "conv2", "conv3")]
     ),
     "profiles": lambda: ascend(small("local_mel"), "conv1", units=8, n_steps=2).plot(),
     "excitations": lambda: by_hand().plot(),
@@ -603,9 +660,15 @@ def test_odd_names_can_be_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").exists()
 
 
-def test_no_layer_cannot_be_drawn() -> None:
+@pytest.mark.parametrize("draw", [draw_ascents, draw_peaks])
+def test_no_layer_cannot_be_drawn(draw: Callable[[list[Ascent]], Figure]) -> None:
     with pytest.raises(ConfigError, match="no layer"):
-        draw_ascents([])
+        draw([])
+
+
+def test_peaks_of_spectrograms_cannot_be_drawn() -> None:
+    with pytest.raises(ConfigError, match="sees spectrograms"):
+        draw_peaks([ascend(small("local_mel"), "conv1", units=1, n_steps=1)])
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

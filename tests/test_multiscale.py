@@ -237,6 +237,37 @@ def test_silence_is_at_the_floor_of_the_logarithm():
     torch.testing.assert_close(frames, torch.full_like(frames, LN_FLOOR))
 
 
+# -- fewer scales, other pictures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scales", "wanted"), [(1, 2_783_240), (2, 2_892_010), (3, 2_936_810)])
+def test_parameters_of_fewer_scales(scales, wanted):
+    assert n_parameters(create_empty(scales=scales)) == wanted
+
+
+def test_one_scale_is_the_finest_stack_and_what_comes_behind_the_join():
+    model = create_empty(scales=1)
+    assert model.layers() == ("pool1_1", "pool1_2", "pool1_3", "conv_last1", "pool_last", "bn_last", "penultimate")
+    assert (model.middle, model.coarse, model.conv_last1[0].in_channels) == (None, None, 70)
+
+
+@torch.no_grad()
+def test_one_scale_does_as_three_whose_other_stacks_are_silent():
+    three, one = create(), create(scales=1)
+    taken = {name: value for name, value in three.state_dict().items() if name in one.state_dict()}
+    taken["conv_last1.0.weight"] = taken["conv_last1.0.weight"][:, :70]
+    one.load_state_dict(taken)
+    three.conv_last1[0].weight[:, 70:] = 0
+    torch.testing.assert_close(one.forward_features(picture()), three.forward_features(picture()))
+
+
+@pytest.mark.parametrize(("n_frames", "n_flat"), [(64, 560), (216, 1680), (628, 5040)])
+def test_shorter_pictures_leave_fewer_features(n_frames, n_flat):
+    model = create_empty(n_frames=n_frames)
+    assert (model.frontend.n_frames, model.dense.in_features) == (n_frames, n_flat)
+    assert layer_shapes(model)["bn_last"] == (n_flat,)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "wanted"),
     [
@@ -249,6 +280,9 @@ def test_silence_is_at_the_floor_of_the_logarithm():
         ("bn_momentum", 1.5, "a number above 0, at most 1"),
         ("head_gain", 0, "a number above 0"),
         ("head_gain", float("inf"), "a number above 0"),
+        ("scales", 0, "a whole number from 1 to 3"),
+        ("scales", 4, "a whole number from 1 to 3"),
+        ("n_frames", 63, "a whole number from 64 on"),
     ],
 )
 def test_option_that_makes_no_sense_is_refused(option, value, wanted):

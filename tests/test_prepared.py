@@ -186,6 +186,12 @@ def test_track_without_tags_has_no_ones(root, tmp_path):
     assert PreparedData(tmp_path).labels([0]).sum() == 0
 
 
+def test_one_tag_of_a_track_is_had_as_its_number(data):
+    assert data.class_numbers([0, 2, 3]).tolist() == [0, 2, 0]
+    with pytest.raises(DatasetError, match="a track has 2 tags; exactly one is wanted"):
+        data.class_numbers([0, 1])
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "first"),
     [("artist_id", np.int64, 0), ("bpm", np.float64, 90.0), ("notes_", object, "x"), ("sample_rate", np.int32, RATE)],

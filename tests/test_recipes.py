@@ -111,7 +111,8 @@ FIXED = {
     },
     "musicnn_big_msd": {"lr": 0.001, "l2": 0.5e-5, "batch_size": 32, "max_epochs": 5999, "schedule.patience": 75},
     "multiscale_mtt": {
-        "optimizer": "adam", "lr": 0.001, "l2": 0, "batch_size": 32, "max_epochs": 40, "keep": "valid_auc",
+        "optimizer": "adam", "lr": 0.001, "l2": 0, "batch_size": 32, "super_batch": 3000, "max_epochs": 40,
+        "keep": "valid_auc",
         "schedule.rule": "drops", "schedule.at": (20, 30, 35), "schedule.factor": 0.1,
     },
     "samplecnn_mtt": {

@@ -50,6 +50,12 @@ def test_stage_ends_with_a_restart_from_the_best():
     assert [decision.restart for decision in decisions] == [False, False, False, True, False, False, False, False]
 
 
+def test_stage_may_be_the_only_one():
+    decisions = run([5, 4, 6, 6], rule="stages", patience=2, n_drops=0)
+    assert [decision.stop for decision in decisions] == [False, False, False, True]
+    assert not any(decision.restart for decision in decisions)
+
+
 def test_last_stage_ends_the_training():
     decisions = run([5, 6, 6, 5, 6, 6, 1], rule="stages", patience=2, factor=0.2, n_drops=1)
     assert (len(decisions), decisions[-1].stop) == (6, True)
@@ -73,12 +79,19 @@ def test_41_epochs_without_improvement_end_the_training():
     assert (len(decisions), decisions[-1].stop) == (42, True)
 
 
+def test_epochs_since_the_best_end_the_training_whatever_drops_come_between():
+    decisions = run([5, 4, 6, 6, 5, 6, 1], rule="plateau", patience=1, factor=0.2, stop_after_best=4)
+    assert (len(decisions), decisions[-1].stop) == (6, True)
+    assert [decision.lr_scale for decision in decisions][-2] == pytest.approx(0.2**3)
+
+
 def test_loss_that_is_no_number_is_no_improvement():
     assert not run([math.nan], rule="plateau")[0].improved
 
 
 def test_schedule_that_goes_on_decides_as_one_that_was_not_cut():
-    losses, config = [5, 6, 6, 4, 6, 6, 6, 5, 6], ScheduleConfig(rule="plateau_in_total", patience=2)
+    losses = [5, 6, 6, 4, 6, 6, 6, 5, 6]
+    config = ScheduleConfig(rule="plateau_in_total", patience=2, stop_after_best=3)
     whole, first = Schedule(config), Schedule(config)
     wanted = [whole.end_epoch(loss) for loss in losses]
     got = [first.end_epoch(loss) for loss in losses[:4]]
@@ -88,7 +101,9 @@ def test_schedule_that_goes_on_decides_as_one_that_was_not_cut():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"rule": "cosine"}, {"factor": 1.5}, {"patience": 0}, {"at": (0,)}, {"stop_after": 0}], ids=str
+    "settings",
+    [{"rule": "cosine"}, {"factor": 1.5}, {"patience": 0}, {"at": (0,)}, {"stop_after": 0}, {"stop_after_best": 0}],
+    ids=str,
 )
 def test_setting_without_sense_is_refused(settings):
     with pytest.raises(ConfigError):

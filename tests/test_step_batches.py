@@ -55,3 +55,26 @@ def test_processes_share_each_batch(n_items, batch_size, n_ranks):
 def test_processes_have_equally_many_patches_of_a_batch(n_items, batch_size):
     shares = [batches(n_items, batch_size, rank=rank, n_ranks=2) for rank in range(2)]
     assert [len(batch) for batch in shares[0]] == [len(batch) for batch in shares[1]]
+
+
+# -- batches that end with runs of an epoch ----------------------------------------------------------------------------
+
+
+def test_epoch_of_the_multi_scale_network_has_564_steps_in_runs_of_3000():
+    assert (steps_per_epoch(18_000, 32, super_batch=3000), steps_per_epoch(18_000, 32)) == (564, 563)
+
+
+def test_last_batch_of_each_run_is_smaller():
+    sizes = [len(batch) for batch in batches(18_000, 32, super_batch=3000)]
+    assert [place for place, size in enumerate(sizes) if size != 32] == [93, 187, 281, 375, 469, 563]
+    assert {size for size in sizes if size != 32} == {24}
+
+
+@pytest.mark.parametrize(("n_items", "super_batch"), [(33, 8), (34, 16), (17, 16), (40, 100), (7, 5)])
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_each_position_comes_once_in_runs_too(n_items, super_batch, n_ranks):
+    shares = [batches(n_items, 5, super_batch=super_batch, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
+    seen = [sorted({*itertools.chain(*parts)}) for parts in zip(*shares, strict=True)]
+    assert list(itertools.chain(*seen)) == list(range(n_items))
+    assert min(len(batch) for share in shares for batch in share) > 1
+    assert len(seen) == steps_per_epoch(n_items, 5, n_ranks, super_batch)

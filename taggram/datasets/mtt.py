@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from taggram._checks import check_flag
 from taggram.datasets import _synonyms
 from taggram.datasets._base import DatasetCard, Part, Remote, Split, TagDataset, Track, Value
 from taggram.datasets._layout import find_folder, find_optional_folder, inside
@@ -80,6 +81,8 @@ class MTT(TagDataset):
         root: the folder with annotations_final.csv and the folders 0 to f, or with the latter in mp3/ or audio/.
         split: "dir-tagged", "dir-all" or "random-18000-2000".
         tags: the vocabulary. The 50 of mtt50_multiscale are counted in the table, which is read for it.
+        keep_unreadable: name the three clips that cannot be read too, where their split is one of all clips. They
+            cannot be prepared; the multi-scale network was trained on zeros in their place.
 
     Attributes:
         card: the facts.
@@ -142,8 +145,12 @@ class MTT(TagDataset):
         "negations are tags of their own; two names are misspelt.",
     )
 
-    def __init__(self, root: Path, *, split: str | None = None, tags: str | None = None) -> None:
+    def __init__(
+        self, root: Path, *, split: str | None = None, tags: str | None = None, keep_unreadable: bool = False
+    ) -> None:
         super().__init__(root, split=split, tags=tags)
+        check_flag("keep_unreadable", keep_unreadable)
+        self._not_read = frozenset() if keep_unreadable else frozenset(UNREADABLE)
         self._kept = _synonyms.kept_names(GROUPS.get(self.vocabulary, {}))
         if self.vocabulary == "mtt50_multiscale":
             merged = _synonyms.merge(ALL_TAGS, GROUPS[self.vocabulary])
@@ -151,9 +158,11 @@ class MTT(TagDataset):
             self.tags = _synonyms.commonest(merged, tagged, N_COMMONEST)
 
     def left_out(self) -> tuple[Path, ...]:
-        """Give the files of the three clips that cannot be read."""
+        """Give the files of the three clips that cannot be read, unless they are named."""
         sound = self._sound()
-        return tuple(inside(sound, clip.path) for clip in _clips(self._folder() / TABLE) if clip.clip_id in UNREADABLE)
+        return tuple(
+            inside(sound, clip.path) for clip in _clips(self._folder() / TABLE) if clip.clip_id in self._not_read
+        )
 
     def _read(self) -> Iterator[Track]:
         folder, sound = self._folder(), self._sound()
@@ -189,11 +198,11 @@ class MTT(TagDataset):
                     f"{TABLE} again."
                 )
             by_place = historical_parts()
-            return {clip.clip_id: by_place[clip.place] for clip in clips if clip.clip_id not in UNREADABLE}
+            return {clip.clip_id: by_place[clip.place] for clip in clips if clip.clip_id not in self._not_read}
         if self.split == "dir-tagged":
             chosen = {clip_id for part in ("train", "valid", "test") for clip_id in tagged_clips(part)}
         else:
-            chosen = {clip.clip_id for clip in clips} - UNREADABLE.keys()
+            chosen = {clip.clip_id for clip in clips} - self._not_read
         return {clip.clip_id: _part_of_folder(clip.path[0]) for clip in clips if clip.clip_id in chosen}
 
     def _folder(self) -> Path:

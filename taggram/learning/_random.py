@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     VALIDATION = 10
     SUPPORT = 11
     QUERY = 12
+    COMPANIONS = 13
 
 
 def generator(seed: int, *place: int) -> np.random.Generator:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import os
 import sys
@@ -29,6 +31,7 @@ CARD = "card.json"
 FORMAT = 1  # of the folder; another one cannot be read
 VALUE_BYTES = 2  # of samples and features
 OFFSET = np.dtype("<i8")
+NO_PART = -1  # of a track that a view leaves out
 MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
 
 Rows = NDArray[np.int64] | Sequence[int]
@@ -141,6 +144,24 @@ class PreparedData:
         labels[np.repeat(np.arange(len(rows)), n_tags), self._tag_ids[places]] = 1
         return labels
 
+    def class_numbers(self, rows: Rows) -> Whole:
+        """Give the one tag of tracks as its number; with thousands of classes that is far less than `labels`.
+
+        Args:
+            rows: (rows,) of tracks that have exactly one.
+
+        Returns:
+            (rows,) places in `tags`.
+
+        Raises:
+            DatasetError: a track has none, or several.
+        """
+        rows = np.asarray(rows, np.int64)
+        n_tags = self._tag_ends[rows + 1] - self._tag_ends[rows]
+        if (n_tags != 1).any():
+            raise DatasetError(f"a track has {int(n_tags[n_tags != 1][0])} tags; exactly one is wanted of each.")
+        return np.asarray(self._tag_ids[self._tag_ends[rows]], np.int64)
+
     def n_samples(self, row: int) -> int:
         """Count the samples of a track."""
         return int(self._lists_of("samples").count[row])
@@ -217,6 +238,120 @@ class PreparedData:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join(small)}.")
         return read_column(self._files.paths, name)
 
+    def with_train(self, rows: Rows) -> PreparedData:
+        """Give the same data with fewer tracks to train on.
+
+        Args:
+            rows: of the tracks of train that are kept in it; the others are in no part.
+
+        Returns:
+            The data. Its card is as it was.
+
+        Raises:
+            ConfigError: a row is not in train.
+        """
+        kept = np.asarray(rows, np.int64)
+        if len(np.setdiff1d(kept, self.index("train"))):
+            raise ConfigError("some row is not in train; only what is trained on can be less.")
+        given = copy.copy(self)
+        given._parts = np.where(self._parts == PARTS.index("train"), NO_PART, self._parts).astype(np.int8)
+        given._parts[kept] = PARTS.index("train")
+        return given
+
+    def with_classes(self, classes: Sequence[str], of_rows: Rows, parts: Rows, *, split: str) -> PreparedData:
+        """Give the same sound with one class a track in place of its tags, such as its artist.
+
+        Args:
+            classes: their names, in order.
+            of_rows: (rows,) number of the class of each track; -1 of those that are left out.
+            parts: (rows,) place in train, valid, test of each track; -1 of those that are left out.
+            split: name of this division.
+
+        Returns:
+            The data, of which exactly one class holds. Its card names the split, without a hash of its list.
+
+        Raises:
+            ConfigError: there are not as many numbers as tracks, or some number names nothing.
+        """
+        numbers = _numbers_below("of_rows", of_rows, len(self), len(classes))
+        places = _numbers_below("parts", parts, len(self), len(PARTS))
+        has_class = numbers >= 0
+        given = copy.copy(self)
+        given.tags, given.task = tuple(classes), "one"
+        given._parts = np.where(has_class, places, NO_PART).astype(np.int8)
+        given._tag_ends = np.concatenate([[0], np.cumsum(has_class)])
+        given._tag_ids = numbers[has_class].astype(np.int32)
+        given.card = {**self.card, "tags": list(classes), "task": "one", "split": split, "split_sha256": ""}
+        return given
+
+    def with_parts(self, parts: Rows, *, split: str) -> PreparedData:
+        """Give the same tracks, divided in another way.
+
+        Args:
+            parts: (rows,) place in train, valid, test of each track; -1 of those that are left out.
+            split: name of this division.
+
+        Returns:
+            The data. Its card names the split, with the hash of its list.
+
+        Raises:
+            ConfigError: there are not as many numbers as tracks, or some number names nothing.
+        """
+        given = copy.copy(self)
+        given._parts = _numbers_below("parts", parts, len(self), len(PARTS)).astype(np.int8)
+        given.card = {**self.card, "split": split, "split_sha256": given._list_sha256()}
+        return given
+
+    def with_tags(self, groups: Mapping[str, Sequence[str]], *, keep_untagged: bool = True) -> PreparedData:
+        """Give the same sound with fewer tags, or with tags that mean the same as one.
+
+        Args:
+            groups: the new tags in order, each with the tags of here of which one must hold for it to hold.
+            keep_untagged: whether tracks without any of them stay in their part.
+
+        Returns:
+            The data, of which several tags may hold. Its card has the hash of the new list.
+
+        Raises:
+            ConfigError: there is no new tag, or there is no tag of some name here.
+        """
+        if unknown := sorted({tag for tags in groups.values() for tag in tags} - {*self.tags}):
+            raise ConfigError(f"there is no tag {unknown[0]!r} in {printable(str(self.folder))}.")
+        if not groups:
+            raise ConfigError("there is no new tag; at least one is wanted.")
+        members = np.zeros((len(self.tags), len(groups)), bool)
+        for place, tags in enumerate(groups.values()):
+            members[[self.tags.index(tag) for tag in tags], place] = True
+        row_of = np.repeat(np.arange(len(self)), np.diff(self._tag_ends))
+        rows, places = np.nonzero(members[self._tag_ids])
+        both = np.unique(np.stack([row_of[rows], places], axis=1), axis=0)  # by row, then by tag
+        n_tags = np.bincount(both[:, 0], minlength=len(self))
+        given = copy.copy(self)
+        given.tags, given.task = tuple(groups), "several"
+        given._tag_ends = np.concatenate([[0], np.cumsum(n_tags)])
+        given._tag_ids = both[:, 1].astype(np.int32)
+        if not keep_untagged:
+            given._parts = np.where(n_tags > 0, self._parts, NO_PART).astype(np.int8)
+        given.card = {**self.card, "tags": list(groups), "task": "several"}
+        given.card["split_sha256"] = given._list_sha256()
+        return given
+
+    def tags_of(self, row: int) -> tuple[str, ...]:
+        """Give the tags of a track."""
+        return tuple(self.tags[place] for place in self._tag_ids[self._tag_ends[row] : self._tag_ends[row + 1]])
+
+    def _list_sha256(self) -> str:
+        """Hash identifiers, parts and tags of all tracks that are in a part, as `TagDataset.split_sha256` does."""
+        ids = self.column("track_id")
+        lines = sorted(
+            f"{ids[row]}\t{PARTS[self._parts[row]]}\t{'|'.join(sorted(self.tags_of(row)))}\n"
+            for row in np.flatnonzero(self._parts != NO_PART).tolist()
+        )
+        digest = hashlib.sha256()
+        for line in lines:
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def _lists_of(self, column: str) -> _Lists:
         if column not in self._lists:
             raise ConfigError(f"{printable(str(self.folder))} was prepared without {column}.")
@@ -231,6 +366,14 @@ class PreparedData:
             )
         size = VALUE_BYTES * lists.width
         return self._files.read(int(self._file[row]), int(lists.first[row]) + start * size, count * size)
+
+
+def _numbers_below(name: str, came: Rows, n_rows: int, most: int) -> Whole:
+    """Read a number from -1 on and below `most` for each track."""
+    values = np.asarray(came, np.int64)
+    if values.shape != (n_rows,) or (len(values) and not -1 <= values.min() <= values.max() < most):
+        raise ConfigError(f"{name} must be {n_rows} numbers from -1 to {most - 1}, one a track.")
+    return values
 
 
 class _Files:

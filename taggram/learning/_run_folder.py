@@ -18,7 +18,7 @@ CONFIG, HISTORY, CURVES, MODEL, LAST = "config.json", "metrics.csv", "curves.png
 FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc", "valid_accuracy")
 IS_NO_SETTING = ("version", "recipe")
 MAY_CHANGE = {  # settings that a run may go on with differently, since no number depends on them before they matter
-    ("fit", name) for name in ("max_epochs", "max_minutes", "n_loaders", "keep_memory", "checkpoint_steps")
+    ("fit", name) for name in ("max_epochs", "max_steps", "max_minutes", "n_loaders", "keep_memory", "checkpoint_steps")
 }  # fmt: skip
 
 

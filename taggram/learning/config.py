@@ -46,6 +46,8 @@ class FitConfig:
         ema_decay: share of the old in the moving average of the weights, which is what is validated and kept;
             0 keeps the weights themselves.
         batch_size: patches a step.
+        super_batch: patches of an epoch after each so many of which a batch ends, smaller if need be; None is at its
+            end alone. The sources that move so many to a GPU at once have such batches.
         accumulate: batches over whose gradients one step of the optimiser takes the mean.
         sampling: "random" is random patches of each track, drawn anew each epoch, "all" is all patches of each.
         hop_frames: from patch to patch with "all", in frames of the front-end; None is side by side.
@@ -53,7 +55,8 @@ class FitConfig:
             from its start on (None is no limit).
         valid_share: of the tracks for training, to be drawn for validation where the split has no part for it.
         max_epochs: epochs at most.
-        max_minutes: minutes at most, or None; the epoch that is cut short by it is validated.
+        max_steps: steps at most, or None; the epoch that is cut short by it is validated.
+        max_minutes: minutes at most, or None; likewise.
         keep: which weights are kept: of the lowest validation loss, of the highest ROC-AUC of the clips or accuracy of
             the patches in validation, or the last.
         schedule: how the learning rate changes.
@@ -87,12 +90,14 @@ class FitConfig:
     norm_momentum: float | None = None
     ema_decay: float = 0.0
     batch_size: int = 32
+    super_batch: int | None = None
     accumulate: int = 1
     sampling: Sampling = "random"
     hop_frames: int | None = None
     patches_per_track: int | None = None
     valid_share: float = 0.0
     max_epochs: int = 100
+    max_steps: int | None = None
     max_minutes: float | None = None
     keep: Keep = "valid_loss"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -131,9 +136,11 @@ class FitConfig:
         check(not self.nesterov or self.momentum > 0, "nesterov", self.nesterov, "a momentum above 0 with it")
         for name in ("rho", "ema_decay", "valid_share"):
             check_share(name, getattr(self, name))
-        for name in ("checkpoint_steps", "hop_frames", "patches_per_track"):
+        for name in ("checkpoint_steps", "hop_frames", "patches_per_track", "max_steps"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
+        if self.super_batch is not None:
+            check_count("super_batch", self.super_batch, self.batch_size)
         fits = self.hop_frames is None or self.sampling == "all"
         check(fits, "hop_frames", self.hop_frames, 'none where sampling is "random", or sampling = "all"')
         check(isinstance(self.schedule, ScheduleConfig), "schedule", self.schedule, "a ScheduleConfig")

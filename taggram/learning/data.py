@@ -239,42 +239,63 @@ class StepBatches(Sampler[list[int]]):
         rank: which process this is.
         n_ranks: processes that train together. Each takes every so many of the positions of a batch; where they do not
             come out even, the batch begins again from its first.
+        super_batch: patches after each so many of which a batch ends; None is at the end of the epoch alone.
     """
 
     def __init__(
-        self, n_items: int, batch_size: int, start: Callable[[], tuple[int, int]], rank: int = 0, n_ranks: int = 1
+        self,
+        n_items: int,
+        batch_size: int,
+        start: Callable[[], tuple[int, int]],
+        rank: int = 0,
+        n_ranks: int = 1,
+        super_batch: int | None = None,
     ) -> None:
         self._n_items = n_items
-        self._batch_size = batch_size
+        self._ends = _batch_ends(n_items, batch_size, n_ranks, super_batch)
         self._start = start
         self._rank = rank
         self._n_ranks = n_ranks
 
     def __len__(self) -> int:
-        return steps_per_epoch(self._n_items, self._batch_size, self._n_ranks)
+        return len(self._ends)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Give a list of positions a batch."""
         epoch, n_done = self._start()
         for batch in range(n_done, len(self)):
-            first = batch * self._batch_size
-            last = self._n_items if batch == len(self) - 1 else first + self._batch_size
-            positions = [epoch * self._n_items + index for index in range(first, last)]
+            first = self._ends[batch - 1] if batch else 0
+            positions = [epoch * self._n_items + index for index in range(first, self._ends[batch])]
             n_even = -(-len(positions) // self._n_ranks) * self._n_ranks
             yield [positions[place % len(positions)] for place in range(self._rank, n_even, self._n_ranks)]
 
 
-def steps_per_epoch(n_items: int, batch_size: int, n_ranks: int = 1) -> int:
+def steps_per_epoch(n_items: int, batch_size: int, n_ranks: int = 1, super_batch: int | None = None) -> int:
     """Count the batches of an epoch.
 
     Args:
         n_items: patches in an epoch.
         batch_size: patches in a batch.
         n_ranks: processes that share a batch.
+        super_batch: patches after each so many of which a batch ends; None is at the end of the epoch alone.
 
     Returns:
         How many there are. What would leave a process with a single patch, of which batch norm can learn nothing, goes
         into the batch before.
     """
-    n_whole, rest = divmod(n_items, batch_size)
-    return max(1, n_whole + (rest > n_ranks))
+    return len(_batch_ends(n_items, batch_size, n_ranks, super_batch))
+
+
+def _batch_ends(n_items: int, batch_size: int, n_ranks: int, super_batch: int | None) -> list[int]:
+    """Say behind which patch of an epoch each batch ends."""
+    size = super_batch or n_items
+    ends: list[int] = []
+    for first in range(0, n_items, size):
+        last = min(first + size, n_items)
+        ends += range(first + batch_size, last, batch_size)
+        before = ends[-1] if ends else 0
+        if ends and last - before <= n_ranks:
+            ends[-1] = last
+        else:
+            ends.append(last)
+    return ends

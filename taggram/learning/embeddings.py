@@ -158,7 +158,7 @@ def embed_clips(
             f"the clips are at {sounds.sample_rate} Hz; this network wants {model.frontend.sample_rate} Hz."
         )
     known = {
-        **_facts_of(model), "layer": layer, "n_frames": frames, "length": length,
+        **network_facts(model), "layer": layer, "n_frames": frames, "length": length,
         "sounds": sounds.content(), "n_clips": len(sounds),
     }  # fmt: skip
     batch = batch_size or max(1, min(MOST_AT_ONCE, BATCH_VALUES // (frames * model.frontend.n_bands)))
@@ -211,6 +211,47 @@ def cached_features(
         return np.concatenate([_told(features, number, n_clips, told) for number, features in blocks])
     try:
         return _Kept(cache, known, facts or {}).features(make_ready, batch_size, n_threads, told)
+    except OSError as error:
+        raise DatasetError(f"{printable(str(cache))}: {error.strerror or error}.") from error
+
+
+def network_facts(model: TaggingModel, *, with_head: bool = False) -> dict[str, Any]:
+    """Say what the features of a network follow from.
+
+    Args:
+        model: the network.
+        with_head: whether its head is a part of that, as it is of its scores.
+
+    Returns:
+        Plain values: its name, options and front-end, and a hash of its weights.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if with_head or not name.startswith("head."):
+            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return {
+        "format": FORMAT,
+        "network": model.name or f"{type(model).__module__}.{type(model).__qualname__}",
+        "options": {name: repr(value) for name, value in model.options.items()},
+        "weights": digest.hexdigest(),
+        "frontend": config_to_dict(model.frontend.config),
+        "sample_bits": model.frontend.sample_bits,
+    }
+
+
+def forget_features(known: Mapping[str, Any], cache: Path) -> None:
+    """Take features out of a cache, such as those that were kept only until others were made of them.
+
+    Args:
+        known: what they follow from, as `cached_features` was told.
+        cache: the folder; features that are not there are no error.
+
+    Raises:
+        DatasetError: a file cannot be taken away.
+    """
+    try:
+        _Kept(cache, known, {}).forget()
     except OSError as error:
         raise DatasetError(f"{printable(str(cache))}: {error.strerror or error}.") from error
 
@@ -275,23 +316,6 @@ def _enough_samples(frontend: Frontend, n_frames: int) -> int | None:
     return frontend.n_samples_for(n_frames) + frontend.frame_length
 
 
-def _facts_of(model: TaggingModel) -> dict[str, Any]:
-    """Say what the features of a network follow from; its head is no part of that."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if not name.startswith("head."):
-            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return {
-        "format": FORMAT,
-        "network": model.name or f"{type(model).__module__}.{type(model).__qualname__}",
-        "options": {name: repr(value) for name, value in model.options.items()},
-        "weights": digest.hexdigest(),
-        "frontend": config_to_dict(model.frontend.config),
-        "sample_bits": model.frontend.sample_bits,
-    }
-
-
 class _Kept:
     """Features in a cache: one file, and beside it its blocks until it is whole.
 
@@ -328,6 +352,11 @@ class _Kept:
         for part in self._parts:
             part.unlink(missing_ok=True)  # another process may be at the same features
         return whole
+
+    def forget(self) -> None:
+        """Take away the file and what is there of its blocks."""
+        for path in (self._file, *self._parts):
+            path.unlink(missing_ok=True)
 
     def _read(self, path: Path, n_clips: int) -> Features | None:
         """Read a file; None where it is missing, or damaged and so to be written anew."""

@@ -135,7 +135,7 @@ def fit(
     check_augment(augment, model, use_features=use_features)
     model.frontend.sample_bits = SAMPLE_BITS
     if config.keep_memory:
-        _keep_memory()
+        keep_memory()
     augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
     patches, clips = _patches_and_clips(model, data, config, augmenter, use_features)
     ranks = Ranks.of_environment()
@@ -329,7 +329,7 @@ def _checkpoints(folder: Path, config: FitConfig) -> list[Callback]:
     return kept
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let the C library give no memory back: a step that takes it anew spends near half its time on page faults."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another system, or another C library
         mallopt = ctypes.CDLL(None).mallopt
@@ -337,8 +337,33 @@ def _keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+class _Steps(Callback):
+    """Ends a training after so many steps of the optimiser.
+
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """End at once where the run had ended by its steps."""
+        self._look(trainer)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """End behind the last step; the epoch that it cuts short is validated."""
+        self._look(trainer)
+
+    def _look(self, trainer: lightning.Trainer) -> None:
+        if trainer.global_step >= self._most:
+            trainer.should_stop = True
+
+
 def _limits(config: FitConfig) -> list[Callback]:
-    return [Timer(duration=timedelta(minutes=config.max_minutes), verbose=False)] if config.max_minutes else []
+    by_steps: list[Callback] = [_Steps(config.max_steps)] if config.max_steps else []
+    by_time = [Timer(duration=timedelta(minutes=config.max_minutes), verbose=False)] if config.max_minutes else []
+    return [*by_steps, *by_time]
 
 
 @contextlib.contextmanager
@@ -384,8 +409,10 @@ class _Loaders(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Give the batches of an epoch, the first time from the current step on."""
-        n_items, batch_size = self._patches.n_items, self._config.batch_size
-        sampler = StepBatches(n_items, batch_size, self._start, self._ranks.rank, self._ranks.n_ranks)
+        sampler = StepBatches(
+            self._patches.n_items, self._config.batch_size, self._start, self._ranks.rank, self._ranks.n_ranks,
+            self._config.super_batch,
+        )  # fmt: skip
         return DataLoader(self._patches, batch_sampler=sampler, **self._reading())
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -398,7 +425,8 @@ class _Loaders(lightning.LightningDataModule):
         """Give the epoch, and how many of its batches were seen before the run was cut short."""
         loop = self._system.trainer.fit_loop
         n_done = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
-        n_steps = steps_per_epoch(self._patches.n_items, self._config.batch_size, self._ranks.n_ranks)
+        config = self._config
+        n_steps = steps_per_epoch(self._patches.n_items, config.batch_size, self._ranks.n_ranks, config.super_batch)
         return self._system.trainer.current_epoch, n_done % n_steps
 
     def _reading(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def fit_patches(
         n_steps = 0
         for batch in batches(epoch):
             torch.manual_seed(step_seed(config.seed, step, 0))
-            scale_rates(optimizer.param_groups, config, schedule.lr_scale)
+            scale_rates(optimizer.param_groups, config, schedule.lr_scale / (1 + config.lr_decay * step))
             patches, targets = batch.patches.to(device), batch.targets.to(device)
             logits = model.forward_head(model.forward_features(patches))
             loss = _loss(logits, targets, batch.weights, name) + penalty(model, config)

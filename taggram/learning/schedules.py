@@ -35,6 +35,8 @@ class ScheduleConfig:
         n_drops: for "stages": drops before the end.
         monitor: whose loss counts.
         stop_after: epochs without improvement after which training ends, counted as the rule counts; None is never.
+        stop_after_best: epochs in a row without improvement after which training ends, whatever the rule does; None is
+            never.
 
     Raises:
         ConfigError: some value makes no sense.
@@ -47,17 +49,20 @@ class ScheduleConfig:
     n_drops: int = 4
     monitor: Literal["valid_loss", "train_loss"] = "valid_loss"
     stop_after: int | None = None
+    stop_after_best: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("rule", self.rule, RULES)
         check(is_number(self.factor) and 0 < self.factor < 1, "factor", self.factor, "a number between 0 and 1")
         check_count("patience", self.patience)
-        check_count("n_drops", self.n_drops)
+        check_count("n_drops", self.n_drops, 0)
         check_choice("monitor", self.monitor, ("valid_loss", "train_loss"))
         are_epochs = isinstance(self.at, tuple) and all(isinstance(at, int) and at >= 1 for at in self.at)
         check(are_epochs, "at", self.at, "epochs from 1 on, such as [20, 30]")
         if self.stop_after is not None:
             check_count("stop_after", self.stop_after)
+        if self.stop_after_best is not None:
+            check_count("stop_after_best", self.stop_after_best)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Schedule:
         self._count = 0  # epochs without improvement, as the rule counts
         self._n_drops = 0
         self._n_epochs = 0
+        self._n_since_best = 0
 
     @property
     def lr_scale(self) -> float:
@@ -110,8 +116,10 @@ class Schedule:
         improved = loss < self._best
         if improved:
             self._best = loss
+        self._n_since_best = 0 if improved else self._n_since_best + 1
         drop = self._counted(improved, before)
         stop = self.config.stop_after is not None and self._count > self.config.stop_after
+        stop = stop or (self.config.stop_after_best is not None and self._n_since_best >= self.config.stop_after_best)
         restart = False
         if drop:
             stop = stop or (self.config.rule == "stages" and self._n_drops == self.config.n_drops)
@@ -145,6 +153,7 @@ class Schedule:
         """Give the state as plain numbers."""
         return {
             "best": self._best, "count": self._count, "n_drops": self._n_drops, "n_epochs": self._n_epochs,
+            "n_since_best": self._n_since_best,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -155,3 +164,4 @@ class Schedule:
         """
         self._best, self._count = float(state["best"]), int(state["count"])
         self._n_drops, self._n_epochs = int(state["n_drops"]), int(state["n_epochs"])
+        self._n_since_best = int(state.get("n_since_best", 0))  # runs that were begun earlier have none

@@ -43,6 +43,7 @@ except ImportError as error:
 T = TypeVar("T")
 
 EVAL_BATCH = 64  # patches that validation looks at once
+TAGS_AT_ONCE = 512  # whose ROC-AUC is computed together: ranks take many times the memory of the scores
 
 
 class TaggingSystem(lightning.LightningModule):
@@ -192,7 +193,7 @@ class TaggingSystem(lightning.LightningModule):
             "lr": self.config.lr * self.lr_scale,
             "train_loss": float(all_losses.mean()) if len(all_losses) else math.nan,
             "valid_loss": total / n_patches + (float(self.penalty()) if self.config.l2_in_valid_loss else 0.0),
-            "valid_auc": mean_over_tags(roc_auc(scores.numpy(), labels.numpy())),
+            "valid_auc": mean_roc_auc(scores, labels),
             "valid_accuracy": right / n_patches,
         }
         self._keep_if_best(figures)
@@ -242,6 +243,20 @@ class TaggingSystem(lightning.LightningModule):
         self.steps_since_restart = state["steps_since_restart"]
         mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
         self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
+
+
+def mean_roc_auc(scores: Tensor, labels: Tensor) -> float:
+    """Average the ROC-AUC over tags, of which there may be thousands.
+
+    Args:
+        scores: (clips, tags).
+        labels: (clips, tags), 0 or 1.
+
+    Returns:
+        The mean, NaN where no tag can be scored.
+    """
+    blocks = zip(torch.split(scores, TAGS_AT_ONCE, dim=1), torch.split(labels, TAGS_AT_ONCE, dim=1))
+    return mean_over_tags([auc for some, hold in blocks for auc in roc_auc(some.numpy(), hold.numpy())])
 
 
 def moving_average(mean: Tensor, new: Tensor, n_before: Tensor | int, *, decay: float) -> Tensor:

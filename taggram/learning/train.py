@@ -218,6 +218,8 @@ def prepared_data(
     frontend: FrontendConfig,
     n_workers: int | None,
     watcher: Watcher,
+    *,
+    keep_samples: bool = True,
 ) -> PreparedData:
     """Open the prepared data, after preparing it where it is not.
 
@@ -227,6 +229,7 @@ def prepared_data(
         frontend: of the network that is fed with it; its rate is that of the sound.
         n_workers: processes that prepare; None is one a core.
         watcher: is told what happens.
+        keep_samples: whether samples are kept beside features.
 
     Returns:
         The data.
@@ -238,7 +241,10 @@ def prepared_data(
     if dataset is None:
         return PreparedData(config.prepared)
     features = frontend if config.features else None
-    folder = Path(config.prepared) if config.prepared else _cached_data(dataset, frontend.sample_rate, features)
+    if config.prepared:
+        folder = Path(config.prepared)
+    else:
+        folder = _cached_data(dataset, frontend.sample_rate, features, keep_samples)
     if not Ranks.of_environment().is_first:
         _wait_until(lambda: _is_prepared(folder))
         return PreparedData(folder)
@@ -246,7 +252,7 @@ def prepared_data(
         watcher.say(f"preparing {dataset.card.name} in {printable(str(folder))}")
     report = prepare(
         dataset, folder, sample_rate=frontend.sample_rate, n_workers=n_workers, frontend=features,
-        progress=watcher.prepared,
+        keep_samples=keep_samples, progress=watcher.prepared,
     )  # fmt: skip
     watcher.report(report)
     return PreparedData(folder)
@@ -284,11 +290,11 @@ def _tags_and_task(recipe: Recipe, dataset: TagDataset | None) -> tuple[tuple[st
     return tags, "one" if recipe.fit.loss == "cross_entropy" else task
 
 
-def _cached_data(dataset: TagDataset, sample_rate: int, frontend: FrontendConfig | None) -> Path:
+def _cached_data(dataset: TagDataset, sample_rate: int, frontend: FrontendConfig | None, keep_samples: bool) -> Path:
     """Name a folder in the cache after all that prepared data follows from, the state of the sound files too."""
     digest = hashlib.sha256()
     facts = [dataset.card.name, os.path.realpath(dataset.root), dataset.split, dataset.tags, dataset.task, sample_rate]
-    digest.update(json.dumps([*facts, repr(frontend)]).encode())
+    digest.update(json.dumps([*facts, repr(frontend), *([] if keep_samples else ["no samples"])]).encode())
     for track in dataset.tracks():
         known = (
             track.track_id,

@@ -2,7 +2,8 @@
 
 `first_filters` takes the kernels as they are. `ascend` changes noise until a unit of some layer answers it most.
 `excitations` averages the excitations of squeeze-and-excitation blocks by tag, and sets those of the first block beside
-the loudness of the sound. Each gives arrays, and a picture of them by `plot()`.
+the loudness of the sound; `tagged_excitations` does so with clips that come one by one. Each gives arrays, and a
+picture of them by `plot()`.
 
 Source: for `ascend` Lee, Park, Kim and Nam, "Sample-level deep convolutional neural networks for music auto-tagging
     using raw waveforms", SMC 2017, and its code; for `excitations` Kim, Lee and Nam, "Sample-level CNN architectures
@@ -17,7 +18,7 @@ Differs: the code of the ascent has batch norms take the statistics of the one s
 from __future__ import annotations
 
 from taggram.look._ascent import Ascent, ascend, layers_to_show
-from taggram.look._excitation import ClipExcitations, Excitations, excitations, excite
+from taggram.look._excitation import ClipExcitations, Excitations, excitations, excite, tagged_excitations
 from taggram.look._filters import FilterGroup, Filters, first_filters
 from taggram.look._network import Bands, time_layers
 
@@ -33,5 +34,6 @@ __all__ = [
     "excite",
     "first_filters",
     "layers_to_show",
+    "tagged_excitations",
     "time_layers",
 ]

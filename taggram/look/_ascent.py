@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,6 +126,19 @@ class Ascent:
     def order(self) -> NDArray[np.intp]:
         """(units,) places in `units` by rising centre; dead ones come last, equal ones stay as they are."""
         return np.lexsort((self.centres, self.dead))
+
+    @property
+    def convexity(self) -> float:
+        """How much the peaks of a waveform's spectra, sorted, sag below the straight line from 0 Hz to the highest.
+
+        0 on that line, 1 where all peaks are at 0 Hz, 0.42 of the mel scale at 22,050 Hz; not a number where all units
+        are dead.
+
+        Raises:
+            ConfigError: the network sees spectrograms.
+        """
+        peaks = self.frequencies_hz[self.spectra.argmax(axis=1)][~self.dead]
+        return 1 - 4 * float(peaks.mean()) / self.sample_rate if len(peaks) else math.nan
 
     def plot(self) -> Figure:
         """Draw the spectra, or the profiles and some of the spectrograms, of the units in order.

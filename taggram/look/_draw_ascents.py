@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from taggram.errors import ConfigError
 from taggram.look._network import evenly_spaced
@@ -16,6 +19,7 @@ from taggram.look._page import (
     BELOW,
     HEAD,
     LEFT,
+    ONLY_PANEL,
     POSITIVE,
     ROOM,
     SIGNED,
@@ -41,6 +45,7 @@ COLOURED = (0.05, 0.999)  # which quantiles of all spectra the colours start and
 PROFILES = 1.45
 PATCHES = 3.1  # width of all
 GAP = 0.045
+PEAKS = 4.2  # width of the curves
 
 
 def draw_ascents(ascents: Sequence[Ascent]) -> Figure:
@@ -62,6 +67,56 @@ def draw_ascents(ascents: Sequence[Ascent]) -> Figure:
         raise ConfigError("there is no layer to draw.")
     bands = ascents[0].bands
     return _draw_spectra(ascents) if bands is None else _draw_profiles(ascents, bands)
+
+
+def draw_peaks(ascents: Sequence[Ascent]) -> Figure:
+    """Draw where the spectra of the units of some layers are highest, a rising curve a layer, beside the mel scale.
+
+    Args:
+        ascents: what `ascend` gave, a layer each, all of one network on waveforms.
+
+    Returns:
+        The figure, 7.2 inches wide.
+
+    Raises:
+        ConfigError: there is none, or the network sees spectrograms.
+    """
+    if not ascents:
+        raise ConfigError("there is no layer to draw.")
+    grid = Grid(1)
+    page = Page(grid.height)
+    page.print_title(
+        f"{ascents[0].model}: where spectra that units answer most have their peaks",
+        "units in order of frequency, dead ones left out; the more a curve sags, the larger its convexity",
+    )
+    left, top = EDGE + LEFT, HEAD + ABOVE
+    axes = page.axes(left, top, PEAKS, ONLY_PANEL, ("share of the units", "frequency (kHz)"))
+    highest_hz = ascents[0].sample_rate / 2
+    shares = np.linspace(0, 1, 101)
+    axes.plot(shares, mel_scale_hz(shares, highest_hz) / 1000, color=GREY, linestyle="--", linewidth=1)
+    page.key(left + PEAKS + 0.25, top + 0.1, GREY, "mel scale (dashed)")
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(ascents)))
+    for number, (ascent, colour) in enumerate(zip(ascents, map(to_hex, colours)), start=1):
+        peaks_khz = np.sort(ascent.centres[~ascent.dead]) / 1000
+        axes.plot(np.linspace(0, 1, len(peaks_khz)), peaks_khz, color=colour, linewidth=1.2)
+        text = f"{ascent.layer}, convexity {ascent.convexity:.2f}"
+        page.key(left + PEAKS + 0.25, top + 0.1 + 0.16 * number, colour, text)
+    axes.set(xlim=(0, 1), ylim=(0, highest_hz / 1000))
+    return page.figure
+
+
+def mel_scale_hz(shares: NDArray[np.float64], highest_hz: float) -> NDArray[np.float64]:
+    """Give the frequencies at even steps of the mel scale, 2595 log10(1 + f / 700).
+
+    Args:
+        shares: of the way up the scale, 0 to 1.
+        highest_hz: the frequency at 1.
+
+    Returns:
+        Their frequencies in Hz.
+    """
+    hz: NDArray[np.float64] = 700 * ((1 + highest_hz / 700) ** shares - 1)
+    return hz
 
 
 def _draw_spectra(ascents: Sequence[Ascent]) -> Figure:

@@ -30,11 +30,10 @@ def draw_excitations(found: Excitations) -> Figure:
     n_blocks = len(found.names)
     grid = Grid(n_blocks + 2)
     page = Page(grid.height)
-    n_clips = counted(int(found.n_clips.sum()), "clip")
     given = "the best tag of each by the network itself" if found.tags_by == "model" else "as they are sorted"
     page.print_title(
         f"{found.model}: excitations by tag",
-        f"mean over {n_clips} of {counted(len(found.tags), 'tag')}, {given}; channels by their mean over the tags",
+        f"mean over the clips of each of {counted(len(found.tags), 'tag')}, {given}; channels by their mean over tags",
     )
     colours, keys = _colours(found)
     for number, block in enumerate(found.by_tag):

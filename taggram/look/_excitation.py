@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Literal
@@ -199,36 +200,48 @@ def excitations(
         AudioError: a sound cannot be read or used and `on_failure` is not given, or no clip is left.
         ConfigError: the network has no such blocks, or gives no scores and is to find the tags.
     """
-    names = tuple(squeeze_blocks(model))
-    given = list(clips.items()) if isinstance(clips, Mapping) else [(None, clips)]
-    pairs = [(tag, clip) for tag, group in given for clip in group]
     if not isinstance(clips, Mapping) and model.n_tags is None:
         raise ConfigError(f"{name_of(model)} has no head, so it finds no tags; sort the clips by tag.")
-    done: dict[str | int, ClipExcitations | None] = {}
-    by_tag: dict[str, list[ClipExcitations]] = {tag: [] for tag, _ in given if tag is not None}
-    for number, (tag, clip) in enumerate(pairs):
-        key = fsdecode(clip) if isinstance(clip, str | PathLike) else number
-        if key not in done:
-            done[key] = _excite_or_tell(model, clip, max_duration_s, on_failure)
-        found = done[key]
-        if found is not None:
-            by_tag.setdefault(tag if tag is not None else str(found.top_tag), []).append(found)
+    given = list(clips.items()) if isinstance(clips, Mapping) else [(None, clips)]
+    tagged = _by_clip(given)
+    means = _Means(tuple(squeeze_blocks(model)))
+    for number, (tags, clip) in enumerate(tagged, start=1):
+        means.add(tags, _excite_or_tell(model, clip, max_duration_s, on_failure))
         if progress is not None:
-            progress((number + 1) / len(pairs))
-    whole = [found for found in done.values() if found is not None]
-    if not whole:
-        raise AudioError("there is no clip that could be used.")
-    tags = [tag for tag in (by_tag if isinstance(clips, Mapping) else sorted(by_tag)) if by_tag[tag]]
-    return Excitations(
-        model=name_of(model),
-        names=names,
-        tags=tuple(tags),
-        tags_by="caller" if isinstance(clips, Mapping) else "model",
-        n_clips=np.array([len(by_tag[tag]) for tag in tags]),
-        by_tag=tuple(np.stack([_mean_of(by_tag[tag], block) for tag in tags]) for block in range(len(names))),
-        loudness=np.concatenate([found.loudness for found in whole]),
-        first_block=np.concatenate([found.blocks[0] for found in whole]),
-    )
+            progress(number / len(tagged))
+    if isinstance(clips, Mapping):
+        return means.result(name_of(model), tuple(clips), "caller")
+    return means.result(name_of(model), sorted(means.n_clips), "model")
+
+
+def tagged_excitations(
+    model: TaggingModel,
+    clips: Iterable[tuple[Sequence[str], Source]],
+    *,
+    max_duration_s: float = MAX_DURATION_S,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Excitations:
+    """Average the excitations of clips that come one by one, each with its tags.
+
+    A clip is asked for when the one before is done with, so that the sound of one alone is in memory.
+
+    Args:
+        model: a network with squeeze-and-excitation blocks; it is used in evaluation mode and left as it was.
+        clips: the tags of a clip, maybe none, and the clip.
+        max_duration_s: longest sound that is taken, in seconds.
+        on_failure: is told of each clip that cannot be read or used, and the others are done; None raises at the first.
+
+    Returns:
+        The means by tag, in the order in which tags came, and the segments one by one of the first block.
+
+    Raises:
+        AudioError: a sound cannot be read or used and `on_failure` is not given, or no clip is left.
+        ConfigError: the network has no such blocks.
+    """
+    means = _Means(tuple(squeeze_blocks(model)))
+    for tags, clip in clips:
+        means.add(tags, _excite_or_tell(model, clip, max_duration_s, on_failure))
+    return means.result(name_of(model), list(means.n_clips), "caller")
 
 
 def squeeze_blocks(model: TaggingModel) -> dict[str, nn.Module]:
@@ -300,10 +313,62 @@ def _tag_of(model: TaggingModel, index: int) -> str:
     return model.tags[index] if model.tags else f"tag{index}"
 
 
-def _mean_of(clips: list[ClipExcitations], block: int) -> Floats:
-    """(channels,): each clip counts the same, however many segments it has."""
-    mean: Floats = np.mean([clip.blocks[block].mean(axis=0) for clip in clips], axis=0)
-    return mean
+class _Means:
+    """Sums over the clips of each tag, in which each clip counts the same, however many segments it has.
+
+    Args:
+        names: paths of the squeeze-and-excitation modules, in order.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.n_clips: Counter[str] = Counter()
+        self._names = names
+        self._sums: dict[str, list[Doubles]] = {}
+        self._loudness: list[Floats] = []
+        self._first_block: list[Floats] = []
+
+    def add(self, tags: Sequence[str | None], found: ClipExcitations | None) -> None:
+        """Take in a clip with its tags, of which None is the one that the network finds; or none, where it failed."""
+        if found is None:
+            return
+        means = [block.mean(axis=0, dtype=np.float64) for block in found.blocks]
+        for tag in tags:
+            name = str(found.top_tag) if tag is None else tag
+            self.n_clips[name] += 1
+            sums = self._sums.get(name)
+            self._sums[name] = means if sums is None else [total + mean for total, mean in zip(sums, means)]
+        self._loudness.append(found.loudness)
+        self._first_block.append(found.blocks[0])
+
+    def result(self, model: str, order: Iterable[str], tags_by: Literal["caller", "model"]) -> Excitations:
+        """Give the means of those of the tags that have a clip."""
+        if not self._loudness:
+            raise AudioError("there is no clip that could be used.")
+        tags = [tag for tag in order if self.n_clips[tag]]
+        blocks = range(len(self._names))
+        by_tag = [[self._sums[tag][block] / self.n_clips[tag] for tag in tags] for block in blocks]
+        return Excitations(
+            model=model,
+            names=self._names,
+            tags=tuple(tags),
+            tags_by=tags_by,
+            n_clips=np.array([self.n_clips[tag] for tag in tags]),
+            by_tag=tuple(np.array(block, np.float32) for block in by_tag),
+            loudness=np.concatenate(self._loudness),
+            first_block=np.concatenate(self._first_block),
+        )
+
+
+def _by_clip(
+    groups: Iterable[tuple[str | None, Iterable[Source]]],
+) -> list[tuple[list[str | None], Source]]:
+    """Turn clips by tag into tags by clip, in the order of the clips; a path that comes again is the same clip."""
+    found: dict[str | int, tuple[list[str | None], Source]] = {}
+    pairs = [(tag, clip) for tag, group in groups for clip in group]
+    for number, (tag, clip) in enumerate(pairs):
+        key = fsdecode(clip) if isinstance(clip, str | PathLike) else number
+        found.setdefault(key, ([], clip))[0].append(tag)
+    return list(found.values())
 
 
 def _excite_or_tell(

@@ -191,6 +191,7 @@ class BagNetwork(TaggingModel):
             dropout=dropout,
         )
         self.divide_by_max = divide_by_max
+        self.pool_frames = pool_frames
         self.local = LocalFeatures(frontend.mel.n_mels, patch_frames, n_components, n_units)
         self.pool = nn.MaxPool1d(pool_frames, ceil_mode=True)  # a window that is cut short by the end counts too
         self.hidden = nn.ModuleList(

@@ -8,23 +8,26 @@ Source: Dabral, Deshmukh and Malapati, "A Multi-scale Convolutional Neural Netwo
 Differs: logits out, no sigmoid. Dropout draws a mask for each clip; the source draws one for the whole batch, as
     `shared_mask=True` does. Kernels are not flipped, as Theano's are, which matters to no network that is trained here.
     Running variances are unbiased, as torch's are. The source's clips all have 628 frames; a clip that does not is to
-    be cut, or padded with zeros, to `N_SAMPLES`.
+    be cut, or padded with zeros, to `N_SAMPLES`. `scales` and `n_frames` are ours, to compare with and for other clips.
 """
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taggram._checks import check, check_choice, check_flag, check_share, is_number
+from taggram._checks import check, check_choice, check_count, check_flag, check_share, is_number
 from taggram.frontends import LogMelConfig
 from taggram.models._blocks import BN_EPS, BN_MOMENTUM, Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models._registry import register_model
 
+FLOOR = 1e-20  # of the power: silence is -46.05
 N_SAMPLES = 321_092  # of a clip of MagnaTagATune, 29.124 s
 MEL = LogMelConfig(
     sample_rate=11_025,
@@ -33,7 +36,7 @@ MEL = LogMelConfig(
     n_mels=128,
     n_frames=628,
     compression="ln_floor",
-    eps=1e-20,  # silence is -46.05
+    eps=FLOOR,
 )
 SUBSAMPLING = (2, 4)  # (mels, frames): from each resolution to the next
 Block = tuple[int, tuple[int, int], tuple[int, int]]  # filters, kernel and pool, both (mels, frames)
@@ -43,7 +46,8 @@ BLOCKS: tuple[Block, ...] = (  # of the finest resolution; each coarser one begi
     (70, (3, 3), (2, 2)),
 )
 N_LAST = 70  # filters of the two convolutions behind the join
-N_FLAT = N_LAST * 8 * 9  # channels, mels and frames that the last pool leaves
+POOLED_MELS = 16  # by which each stack and the last pool shorten the picture
+POOLED_FRAMES = 64
 N_DENSE = 500
 Subsampling = Literal["average", "max"]
 REWRITE: dict[str, Any] = {  # options of the network as it was rewritten; its momentum 0.99 is a slip
@@ -53,10 +57,8 @@ REWRITE: dict[str, Any] = {  # options of the network as it was rewritten; its m
     "bn_momentum": 0.99,
     "head_gain": 1.0,
 }
-LAYERS = (
-    "pool1_1", "pool1_2", "pool1_3", "pool2_1", "pool2_2", "pool3_1", "conv_last1", "pool_last", "bn_last",
-    "penultimate",
-)  # fmt: skip
+LAYERS_OF_SCALE = (("pool1_1", "pool1_2", "pool1_3"), ("pool2_1", "pool2_2"), ("pool3_1",))  # the finest first
+LAST_LAYERS = ("conv_last1", "pool_last", "bn_last", "penultimate")
 
 
 class SharedDropout(nn.Dropout):
@@ -78,11 +80,14 @@ class Multiscale(TaggingModel):
         shared_mask: whether one mask of dropout serves all clips of a batch.
         bn_momentum: share of the new batch in the running statistics.
         head_gain: what the first weights of the head are multiplied by.
+        scales: how many of the resolutions are looked at, the finest first. With 50 tags 3 have 2,936,810 parameters,
+            2 have 2,892,010, and 1 has 2,783,240.
+        n_frames: of the picture, at least 64.
 
     Raises:
         ConfigError: a value makes no sense.
     Shape:
-        (batch, 1, mels=128, frames=628) in, (batch, n_tags) logits out.
+        (batch, 1, mels=128, frames=n_frames) in, (batch, n_tags) logits out.
     """
 
     def __init__(
@@ -94,6 +99,8 @@ class Multiscale(TaggingModel):
         shared_mask: bool = False,
         bn_momentum: float = BN_MOMENTUM,
         head_gain: float = 4.0,
+        scales: int = 3,
+        n_frames: int = MEL.n_frames,
     ) -> None:
         check_choice("second_subsampling", second_subsampling, get_args(Subsampling))
         check_flag("standardize", standardize)
@@ -102,17 +109,28 @@ class Multiscale(TaggingModel):
         fits = is_number(bn_momentum) and 0 < bn_momentum <= 1
         check(fits, "bn_momentum", bn_momentum, "a number above 0, at most 1")
         check(is_number(head_gain) and head_gain > 0, "head_gain", head_gain, "a number above 0")
+        check_count("scales", scales, 1, len(BLOCKS))
+        check_count("n_frames", n_frames, POOLED_FRAMES)
         self.head_gain = head_gain  # first, since what follows starts the head
-        super().__init__(frontend=MEL, n_features=N_DENSE, n_tags=n_tags, layers=LAYERS, fixed_length=True)
+        super().__init__(
+            frontend=replace(MEL, n_frames=n_frames),
+            n_features=N_DENSE,
+            n_tags=n_tags,
+            layers=(*itertools.chain(*LAYERS_OF_SCALE[:scales]), *LAST_LAYERS),
+            fixed_length=True,
+        )
         self.standardize = Standardize(MEL.n_mels) if standardize else None
         self.subsample1 = nn.AvgPool2d(SUBSAMPLING)
         self.subsample2 = nn.AvgPool2d(SUBSAMPLING) if second_subsampling == "average" else nn.MaxPool2d(SUBSAMPLING)
-        self.fine, self.middle, self.coarse = (_stack(BLOCKS[begin:]) for begin in range(3))
-        self.conv_last1 = nn.Sequential(nn.Conv2d(3 * BLOCKS[-1][0], N_LAST, 3, padding="same"), nn.ReLU())
+        self.fine = _stack(BLOCKS)
+        self.middle = _stack(BLOCKS[1:]) if scales > 1 else None
+        self.coarse = _stack(BLOCKS[2:]) if scales > 2 else None
+        self.conv_last1 = nn.Sequential(nn.Conv2d(scales * BLOCKS[-1][0], N_LAST, 3, padding="same"), nn.ReLU())
         self.conv_last2 = nn.Sequential(nn.Conv2d(N_LAST, N_LAST, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
-        self.bn_last = nn.BatchNorm1d(N_FLAT, eps=BN_EPS, momentum=bn_momentum)
+        n_flat = N_LAST * (MEL.n_mels // POOLED_MELS) * (n_frames // POOLED_FRAMES)
+        self.bn_last = nn.BatchNorm1d(n_flat, eps=BN_EPS, momentum=bn_momentum)
         self.dropout = SharedDropout(dropout) if shared_mask else nn.Dropout(dropout)
-        self.dense = nn.Linear(N_FLAT, N_DENSE)
+        self.dense = nn.Linear(n_flat, N_DENSE)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 _glorot_normal_(module, head_gain if module is self.head else 1.0)
@@ -125,6 +143,8 @@ class Multiscale(TaggingModel):
         layers, ends = {}, []
         stacks = ((self.fine, picture), (self.middle, smaller), (self.coarse, smallest))
         for stack_number, (stack, x) in enumerate(stacks, start=1):
+            if stack is None:
+                break
             for block_number, block in enumerate(stack, start=1):
                 x = block(x)
                 layers[f"pool{stack_number}_{block_number}"] = _frames_first(x)
@@ -176,6 +196,8 @@ def multiscale(
     shared_mask: bool = False,
     bn_momentum: float = BN_MOMENTUM,
     head_gain: float = 4.0,
+    scales: int = 3,
+    n_frames: int = MEL.n_frames,
 ) -> Multiscale:
     """Build the multi-scale CNN, 2,936,810 parameters with 50 tags."""
     return Multiscale(
@@ -186,4 +208,6 @@ def multiscale(
         shared_mask=shared_mask,
         bn_momentum=bn_momentum,
         head_gain=head_gain,
+        scales=scales,
+        n_frames=n_frames,
     )

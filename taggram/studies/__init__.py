@@ -20,7 +20,28 @@ STUDIES = {  # study: the class in the module of that name, and what it asks
     ),
     "instruments": ("Instruments", "Do they tell the instruments of a mix, beside a deep network of squares?"),
     "tagging_timbre": ("TaggingTimbre", "Do they tag music, beside squares and one filter over all mels?"),
+    "artist": ("Artist", "What are features worth that were learned by telling artists apart?"),
     "jingju": ("Jingju", "Does the score help a CNN to find where sung syllables begin?"),
+    "at_scale": ("AtScale", "Which learns best from ever more tracks: a waveform, a spectrogram network, or trees?"),
+    "compare": ("Compare", "Which network reaches what, at which cost, on one data set under one protocol?"),
+    "sample_level": (
+        "SampleLevel",
+        "How small should the first filters on the waveform be, and how deep the network?",
+    ),
+    "rese": ("ReSE", "Which blocks, and how many levels of features, make such a network better?"),
+    "multilevel": (
+        "Multilevel",
+        "Do several layers of networks of several lengths tag better together than the best one alone?",
+    ),
+    "multiscale": ("Multiscale", "Does a network tag better that looks at a clip in three resolutions?"),
+    "label_reduction": (
+        "LabelReduction",
+        "What is learned of merged and fewer tags, by networks of two or three layers?",
+    ),
+    "bag_of_features": (
+        "BagOfFeatures",
+        "How well do bags of sparse features tag, with a network that was pre-trained?",
+    ),
 }
 
 

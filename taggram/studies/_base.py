@@ -155,8 +155,16 @@ def _as_list(value: Any) -> Any:
     """Make a list of one value, and of words with commas between."""
     if isinstance(value, str):
         words = [word.strip() for word in value.split(",") if word.strip()]
-        return tuple(int(word) if word.isdecimal() else word for word in words)
+        return tuple(map(_number_or_word, words))
     return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _number_or_word(word: str) -> int | float | str:
+    """Read a whole number or a decimal fraction; all else is a word."""
+    if word.isdecimal():
+        return int(word)
+    whole, point, fraction = word.partition(".")
+    return float(word) if point and whole.isdecimal() and fraction.isdecimal() else word
 
 
 def _without_repeats(values: Sequence[Any]) -> tuple[Any, ...]:

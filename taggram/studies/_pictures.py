@@ -209,24 +209,38 @@ def draw_filters(weights: NDArray[Any], *, x: str, title: str) -> Figure:
     return figure
 
 
-def draw_sweeps(panels: Mapping[str, Mapping[str, Mapping[float, float]]], *, title: str, x: str, unit: str) -> Figure:
-    """Draw curves over a threshold, in panels side by side.
+def draw_sweeps(
+    panels: Mapping[str, Mapping[str, Mapping[float, float]]],
+    *,
+    title: str,
+    x: str,
+    unit: str,
+    log_x: bool = False,
+    share_y: bool = True,
+) -> Figure:
+    """Draw curves over a threshold or the like, in panels side by side.
 
     Args:
-        panels: by title, the curves by name: the value, from 0 to 1, at each place.
+        panels: by title, the curves by name: the value, from 0 to 1, at each place. The last panel has all names.
         title: stands on top.
         x: what the places are.
         unit: of the values.
+        log_x: whether the places stand as their logarithms do, each with its number.
+        share_y: whether all panels have the same vertical axis.
 
     Returns:
         The figure.
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    row = figure.subplots(1, len(panels), sharex=log_x, sharey=share_y, squeeze=False)[0]
+    names = list(dict.fromkeys(name for curves in reversed(list(panels.values())) for name in curves))
     for axes, (name, curves) in zip(row, panels.items()):
-        for number, (curve, points) in enumerate(curves.items()):
+        for curve, points in curves.items():
             places, values = list(points), [100 * value for value in points.values()]
-            axes.plot(places, values, color=COLOURS[number % len(COLOURS)], marker=".", label=curve)
+            axes.plot(places, values, color=COLOURS[names.index(curve) % len(COLOURS)], marker=".", label=curve)
+        if log_x:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(name, fontsize=TEXT_PT, loc="left")
         axes.set_xlabel(x, fontsize=SMALL_PT)
         axes.tick_params(labelsize=SMALL_PT)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from taggram.learning._teller import Told
     from taggram.learning.augment import AugmentConfig
     from taggram.learning.config import FitConfig
+    from taggram.learning.epoch_scores import EpochScores
     from taggram.learning.fit import FitResult
     from taggram.models._contract import TaggingModel
 
@@ -118,6 +119,8 @@ def fit_cell(
     device: str = "auto",
     augment: AugmentConfig | None = None,
     told: Told | None = None,
+    use_features: bool = False,
+    watched: EpochScores | None = None,
 ) -> FitResult:
     """Train a network in a folder, or go on with it where an earlier process was killed.
 
@@ -129,6 +132,8 @@ def fit_cell(
         device: "auto", "cpu", "cuda", ...
         augment: changes of the patches; None is none.
         told: is told each step, and the figures of each epoch.
+        use_features: whether the network is fed with features that were prepared.
+        watched: scores further parts after each epoch; None scores none.
 
     Returns:
         The network with the weights that were kept, and the figures of each epoch.
@@ -142,7 +147,10 @@ def fit_cell(
 
     if folder.exists() and not (folder / CONFIG).exists():  # killed before it began
         shutil.rmtree(folder)
-    return fit(model, sound, folder, config, resume=folder.exists(), device=device, augment=augment, told=told)
+    return fit(
+        model, sound, folder, config, resume=folder.exists(), device=device, augment=augment, told=told,
+        use_features=use_features, callbacks=[watched] if watched else None,
+    )  # fmt: skip
 
 
 def score_part(

@@ -1,0 +1,231 @@
+"""The pictures of the study on bags of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
+from taggram.studies._bag_of_features_results import BEST_BEFORE, OURS, PUBLISHED, grouped
+from taggram.studies._bag_of_features_units import Units
+from taggram.studies._base import Row
+from taggram.studies._pictures import draw_accuracy_curves, draw_bars
+
+STRIPS, IN_STRIP = 4, 36  # of units, one below the other, side by side
+MOST_TAGS = 40  # in the map
+DRAWN_TAGS = 10  # with the patches of their units
+TICKS_HZ = (200, 500, 1000, 2000, 5000, 10_000)
+COURSES = {  # grid: what it is called along the axis
+    "rho": "target of the mean activation",
+    "patch_frames": "frames of a patch",
+    "pool_frames": "frames of a window",
+    "layers": "hidden layers",
+}
+
+
+def draw_scores(rows: Sequence[Row], title: str, *, is_papers: bool) -> dict[str, Figure]:
+    """Draw the areas of the networks as bars, and over each setting that has several values.
+
+    Args:
+        rows: the networks.
+        title: of the data.
+        is_papers: whether published figures may stand beside them.
+
+    Returns:
+        The figures by name.
+    """
+    groups = grouped(rows)
+    names = {"AROC-tag": "macro_roc_auc", "AROC-clip": "clip_roc_auc"}
+    series = {
+        name: [[row[figure] for row in of_name if row[figure] is not None] for figure in names.values()]
+        for name, of_name in groups.items()
+    }
+    ours = {row["method"]: row for row in PUBLISHED}[OURS]["roc_auc"]
+    lines = {"Deep-BoF, published": ours, "best before it": BEST_BEFORE} if is_papers else None
+    drawn = {
+        "scores": draw_bars(list(names), series, title=f"Bags of features, {title}", unit="ROC-AUC, %", lines=lines)
+    }
+    for setting, words in COURSES.items():
+        if len({row[setting] for row in rows}) > 1:
+            curves: dict[str, dict[float, list[float]]] = {}
+            for row in rows:
+                curves.setdefault(row["method"], {}).setdefault(row[setting], []).append(row["macro_roc_auc"])
+            drawn[f"by_{setting}"] = draw_accuracy_curves(
+                curves, title=f"AROC-tag over {words}, {title}", x=words, unit="AROC-tag, %"
+            )
+    return drawn
+
+
+def draw_training(facts: Mapping[str, Any], target: float) -> Figure:
+    """Draw how an RBM came to its target.
+
+    Args:
+        facts: "history" of the epochs, and the mean "activation" of each unit.
+        target: of the mean activation.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    epochs = [one["epoch"] for one in facts["history"]]
+    left.plot(epochs, [one["error"] for one in facts["history"]], color=COLOURS[0])
+    left.set_title("error of the reconstruction", fontsize=TEXT_PT, loc="left")
+    middle.plot(epochs, [one["activation"] for one in facts["history"]], color=COLOURS[0])
+    middle.axhline(target, color=COLOURS[1], linewidth=1, linestyle="--", label=f"target {target:g}")
+    middle.set_yscale("log")
+    middle.set_yticks([target * 2**n for n in range(6)], [f"{target * 2**n:g}" for n in range(6)])
+    middle.minorticks_off()
+    middle.set_title("mean activation", fontsize=TEXT_PT, loc="left")
+    middle.legend(fontsize=SMALL_PT, frameon=False)
+    right.hist(facts["activation"], bins=40, color=COLOURS[0])
+    right.axvline(target, color=COLOURS[1], linewidth=1, linestyle="--")
+    right.set_title("mean activation of each unit", fontsize=TEXT_PT, loc="left")
+    right.set_ylabel("units", fontsize=SMALL_PT)
+    for axes, x in ((left, "epoch"), (middle, "epoch"), (right, "mean over patches")):
+        axes.set_xlabel(x, fontsize=SMALL_PT)
+        _plain(axes)
+    figure.suptitle("The sparse RBM in training", fontsize=TEXT_PT + 2)
+    return figure
+
+
+def draw_units(units: Units, tags: Sequence[str], title: str) -> dict[str, Figure]:
+    """Draw what units respond to, how they differ, and in which tags they stand out.
+
+    Args:
+        units: the units.
+        tags: names, in order.
+        title: of the data.
+
+    Returns:
+        The figures by name.
+    """
+    drawn = {"units": _strips(units), "acoustics": _acoustics(units)}
+    if strongest := units.strongest(MOST_TAGS):
+        drawn["tags_and_units"] = _tag_map(units, tags, strongest, title)
+        first = {int(units.top(tag, 1)[0]): tag for tag in reversed(strongest)}  # of tags with one first unit, one
+        some = [tag for tag in strongest if tag in first.values()]
+        drawn["units_of_tags"] = _patches_of_tags(units, tags, some[:DRAWN_TAGS], title)
+    return drawn
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _strips(units: Units) -> Figure:
+    """Draw patches of units side by side, by their centroid."""
+    order = units.by_centroid
+    some = order[np.linspace(0, len(order) - 1, min(STRIPS * IN_STRIP, len(order))).round().astype(int)]
+    strips = [some[first : first + IN_STRIP] for first in range(0, len(some), IN_STRIP)]
+    figure = Figure(figsize=(WIDTH, 1.9 * len(strips) + 0.6), layout="constrained")
+    for axes, strip in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips):
+        _draw_patches(axes, [_scaled(units.images[unit]) for unit in strip])
+        _mel_axis(axes, units.mels_hz)
+    n_frames = units.images.shape[1]
+    figure.suptitle(
+        f"What units respond to: {n_frames} frames each, less the mean patch, by centroid",
+        fontsize=TEXT_PT + 2,
+    )
+    return figure
+
+
+def _draw_patches(axes: Axes, images: Sequence[NDArray[Any]]) -> None:
+    """Draw (frames, mels) patches side by side, a white line between."""
+    gap = np.full((1, images[0].shape[1]), np.nan)
+    wide = np.concatenate([part for image in images for part in (image, gap)][:-1])
+    axes.imshow(wide.T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _scaled(image: NDArray[Any]) -> NDArray[Any]:
+    return image / (np.abs(image).max() or 1.0)
+
+
+def _mel_axis(axes: Axes, mels_hz: NDArray[Any]) -> None:
+    ticks = [hz for hz in TICKS_HZ if mels_hz[0] <= hz <= mels_hz[-1]]
+    axes.set_yticks(np.interp(ticks, mels_hz, np.arange(len(mels_hz))), [f"{hz:,}" for hz in ticks])
+    axes.set_ylabel("Hz", fontsize=SMALL_PT)
+    axes.tick_params(labelsize=SMALL_PT - 1)
+
+
+def _acoustics(units: Units) -> Figure:
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    centroid, bandwidth, _, _, slope, harmonicity = units.acoustics.T
+    most = float(np.abs(slope).max()) or 1.0
+    first = left.scatter(centroid, bandwidth, c=slope, s=10, cmap="RdBu_r", vmin=-most, vmax=most, linewidths=0)
+    left.set_xlabel("spectral centroid, Hz", fontsize=SMALL_PT)
+    left.set_ylabel("bandwidth, Hz", fontsize=SMALL_PT)
+    left.set_xscale("log")
+    ticks = [hz for hz in TICKS_HZ if centroid.min() <= hz <= centroid.max()]
+    left.set_xticks(ticks, [f"{hz:,}" for hz in ticks])
+    left.minorticks_off()
+    second = right.scatter(slope, harmonicity, c=np.log10(centroid), s=10, cmap="viridis", linewidths=0)
+    right.set_xlabel("slope: falls, lasts, begins", fontsize=SMALL_PT)
+    right.set_ylabel("harmonicity", fontsize=SMALL_PT)
+    for axes, image, words in ((left, first, "slope"), (right, second, "log10 of the centroid in Hz")):
+        bar = figure.colorbar(image, ax=axes)
+        bar.set_label(words, fontsize=SMALL_PT)
+        bar.ax.tick_params(labelsize=SMALL_PT)
+        _plain(axes)
+    figure.suptitle("Acoustic figures of the units", fontsize=TEXT_PT + 2)
+    return figure
+
+
+def _tag_map(units: Units, tags: Sequence[str], strongest: Sequence[int], title: str) -> Figure:
+    """Draw how far each unit stands out in each tag, units by their centroid, tags by that of their units."""
+    order = units.by_centroid
+    values = units.differences[list(strongest)][:, order]
+    weights = np.maximum(values, 0) + 1e-9
+    place = (weights @ np.arange(len(order))) / weights.sum(axis=1)
+    lines = np.argsort(place)
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.17 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    most = float(np.abs(values).max()) or 1.0
+    image = axes.imshow(
+        values[lines], aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest", origin="lower"
+    )
+    axes.set_yticks(range(len(lines)), [tags[strongest[line]] for line in lines], fontsize=SMALL_PT - 1)
+    centroids = units.acoustics[order, 0]
+    ticks = [hz for hz in TICKS_HZ if centroids[0] <= hz <= centroids[-1]]
+    axes.set_xticks(np.interp(ticks, centroids, np.arange(len(order))), [f"{hz:,}" for hz in ticks], fontsize=SMALL_PT)
+    axes.set_xlabel("units by their spectral centroid, Hz", fontsize=SMALL_PT)
+    bar = figure.colorbar(image, ax=axes)
+    bar.set_label("mean bag with the tag less that without", fontsize=SMALL_PT)
+    bar.ax.tick_params(labelsize=SMALL_PT)
+    figure.suptitle(f"Which units stand out in which tags, {title}", fontsize=TEXT_PT + 2)
+    return figure
+
+
+def _patches_of_tags(units: Units, tags: Sequence[str], strongest: Sequence[int], title: str) -> Figure:
+    n_columns = 5
+    n_rows = -(-len(strongest) // n_columns)
+    figure = Figure(figsize=(WIDTH, 2.3 * n_rows + 0.6), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        if number >= len(strongest):
+            axes.set_axis_off()
+            continue
+        top = units.top(strongest[number])
+        _draw_patches(axes, [_scaled(units.images[unit]) for unit in top])
+        axes.set_title(tags[strongest[number]], fontsize=TEXT_PT, loc="left", parse_math=False)
+        _mel_axis(axes, units.mels_hz)
+        if number % n_columns:
+            axes.set_ylabel("")
+            axes.set_yticklabels([])
+    figure.suptitle(f"The units that stand out most in a tag, {title}", fontsize=TEXT_PT + 2)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(labelsize=SMALL_PT)
+    axes.grid(color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,303 @@
+"""The study on artist labels: who is learned and who is not, what is tried on the features, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from _made_sounds import RATE, write_csv
+from _made_study import made_study
+
+from taggram.datasets._base import PARTS
+from taggram.errors import ConfigError, DatasetError
+from taggram.learning.classifier_grids import Labelled
+from taggram.studies._artist_results import claims_of, draw, tables_of
+from taggram.studies._artist_settings import ArtistConfig
+from taggram.studies._artist_transfer import Examples, measure
+from taggram.studies._base import Cell
+
+ARTISTS, SONGS = 7, 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def write_sound(path, number):
+    """A tone whose pitch and noise hang on a number."""
+    rng = np.random.default_rng(number)
+    t = np.arange(6000) / RATE
+    sound = 0.3 * np.sin(2 * np.pi * (200 + 400 * (number % 7)) * t) + 0.03 * rng.standard_normal(len(t))
+    soundfile.write(path, sound.astype(np.float32), RATE)
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    """Songs of seven artists, and clips of two instruments with other tags."""
+    songs, clips = tmp_path_factory.mktemp("songs"), tmp_path_factory.mktemp("clips")
+    rows = []
+    for number in range(ARTISTS * SONGS):
+        write_sound(songs / f"{number:02d}.wav", number)
+        rows.append((f"{number:02d}.wav", ("train", "train", "valid")[number % 3], "ab"[number % 2], number % ARTISTS))
+    write_csv(songs, rows, ("path", "split", "tags", "artist_id"))
+    rows = []
+    for number in range(12):
+        write_sound(clips / f"{number:02d}.wav", 3 * number)
+        tags = ("flute", "harp")[number % 2] + ("|high" if number % 3 else "")
+        rows.append((f"{number:02d}.wav", ("train", "train", "valid", "test")[number // 3], tags))
+    write_csv(clips, rows)
+    return {
+        "data": "csv", "data.root": str(songs), "data.min_count": 1, "target": "csv", "target.root": str(clips),
+        "tagged": "csv", "tagged.root": str(clips), "tagged.min_count": 1, "artists": (2, 4), "songs": 4, "unseen": 2,
+        "max_epochs": 1, "softmax_runs": 2, "norm_momentum": 0.1,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(values, tmp_path_factory):
+    return made_study("artist", values, tmp_path_factory.mktemp("run"))
+
+
+# -- who is learned ----------------------------------------------------------------------------------------------------
+
+
+def test_unseen_artists_are_none_of_those_that_are_learned(study):
+    learned = set(study.songs("basic", 4).tags)
+    assert len(learned) == 4
+    assert len(study.unseen) == 2
+    assert not learned & set(study.unseen.artists)
+
+
+def test_fewer_artists_are_among_more(study):
+    assert set(study.songs("siamese", 2).tags) < set(study.songs("siamese", 4).tags)
+
+
+def test_each_artist_has_its_songs_in_every_part(study):
+    songs = study.songs("basic", 4)
+    for part, wanted in zip(PARTS, (2, 1, 1)):
+        assert np.bincount(songs.class_numbers(songs.index(part))).tolist() == [wanted] * 4
+
+
+def test_tags_are_not_learned_from_songs_of_unseen_artists(study):
+    tagged = study.songs("tags", 0)
+    assert tagged.tags == ("a", "b")
+    assert not set(tagged.index("train")) & set(study.unseen.songs.ravel())
+
+
+def test_more_artists_than_there_are_are_refused(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"12 artists are wanted, 2 of whom stay unseen; 7 .* have 4 songs"):
+        made_study("artist", {**values, "artists": 10}, tmp_path)
+
+
+def test_number_of_songs_that_would_do_is_told(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"0 artists of csv have 5 songs\. songs=4 gives 7"):
+        made_study("artist", {**values, "songs": 5}, tmp_path)
+
+
+def test_folds_without_a_target_are_refused(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"folds is .*; wanted a target"):
+        made_study("artist", {**values, "target": "", "folds": 1}, tmp_path)
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "n_tags"), [("basic", 4), ("tags", 2), ("siamese", None), ("untrained", None)])
+def test_networks_have_one_trunk(study, method, n_tags):
+    model = study.start(method, 4 if method in ("basic", "siamese") else 0, 0)
+    assert model.n_tags == n_tags
+    trunk = sum(one.numel() for name, one in model.named_parameters() if not name.startswith("head."))
+    assert trunk == 264_448
+
+
+def test_first_weights_hang_on_method_artists_and_run(study):
+    def first(*place):
+        return study.start(*place).convs[0][1].weight
+
+    assert torch.equal(first("basic", 4, 0), first("basic", 4, 0))
+    assert not torch.equal(first("basic", 4, 0), first("basic", 4, 1))
+    assert not torch.equal(first("basic", 4, 0), first("siamese", 4, 0))
+
+
+def test_training_is_as_published():
+    fit = ArtistConfig().fit
+    assert (fit.optimizer, fit.lr, fit.momentum, fit.nesterov, fit.lr_decay) == ("sgd", 0.1, 0.9, True, 1e-6)
+    assert (fit.l2, fit.l2_of, fit.batch_size, fit.max_epochs) == (1e-5, "trunk_kernels", 15, 1000)
+    assert (fit.schedule.rule, fit.schedule.factor, fit.norm_momentum) == ("plateau", 0.2, 0.01)
+
+
+def test_numbers_of_artists_are_those_of_the_paper_as_far_as_there_are():
+    assert ArtistConfig().n_artists(17_591) == (500, 1000, 2000, 5000, 10_000)
+    assert ArtistConfig().n_artists(2600) == (500, 1000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"artists": 1}, "artists is"),
+        ({"songs": 3}, "songs is 3"),
+        ({"unseen": 1}, "unseen is 1"),
+        ({"unseen": 0}, "target is ''"),
+        ({"classifiers": "svn"}, "classifiers is 'svn'"),
+        ({"hidden_layers": 3}, "hidden_layers is 3"),
+        ({"dropout": 1}, "dropout is 1"),
+        ({"methods": "siames"}, "no method 'siames'. Did you mean siamese"),
+    ],
+    ids=str,
+)
+def test_setting_without_sense_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        ArtistConfig.of(settings)
+
+
+# -- cells -------------------------------------------------------------------------------------------------------------
+
+
+def test_networks_come_before_features_and_these_before_what_is_tried_on_them(study):
+    training, features, scored = study.phases()
+    assert {cell.method for cell in training} == {"basic", "siamese", "tags"}
+    assert len(training) == 2 + 2 + 1
+    assert not any(cell.is_scored for cell in features)
+    keys = [cell.key for cell in (*training, *features, *scored)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_task_has_what_is_tried_on_it(study):
+    found = {(cell.method, cell.details["task"]): set() for cell in study.phases()[2]}
+    for cell in study.phases()[2]:
+        found[cell.method, cell.details["task"]].add(cell.details["classifier"])
+    assert found["basic", "classes"] == found["untrained", "unseen"] == {"softmax", "knn", "lda", "retrieval"}
+    assert found["siamese", "tags"] == {"dense"}
+    assert found["mfcc", "classes"] == {"svm"}
+    assert ("mfcc", "tags") not in found
+
+
+@pytest.mark.parametrize(
+    ("task", "classifier", "score"),
+    [
+        ("classes", "softmax", "accuracy"),
+        ("classes", "knn", "accuracy"),
+        ("unseen", "lda", "accuracy"),
+        ("unseen", "retrieval", "mean_average_precision"),
+        ("tags", "dense", "macro_roc_auc"),
+    ],
+)
+def test_features_of_an_untrained_network_are_tried(study, task, classifier, score):
+    found = study.measure(Cell(method="untrained", details={"task": task, "classifier": classifier}))
+    assert 0 <= found[score] <= 1
+
+
+def test_songs_of_unseen_artists_are_divided_as_their_split_says(study):
+    examples = study._examples(np.arange(8, dtype=np.float32)[:, None], "unseen", 0)
+    assert [part.labels.tolist() for part in (examples.train, examples.valid, examples.test)] == [
+        [0, 0, 1, 1], [0, 1], [0, 1],
+    ]  # fmt: skip
+
+
+def test_a_siamese_network_is_trained_and_its_features_are_its_own(study):
+    cell = Cell(method="siamese", details={"artists": 4, "task": "training"})
+    trained = study.measure(cell)
+    assert (trained["n_epochs"], trained["parameters"], trained["n_songs"]) == (1, 264_448, 8)
+    features = study.features("siamese", 4, 0, "classes")
+    assert features.shape == (12, 256)
+    assert not np.array_equal(features, study.features("untrained", 0, 0, "classes"))
+    folder = study.files / cell.key
+    (folder / "config.json").unlink()  # as if killed before it began
+    assert study.measure(cell) == trained
+
+
+def test_test_songs_of_known_artists_are_recognised(study):
+    found = study.measure(Cell(method="basic", details={"artists": 4, "task": "training"}))
+    assert 0 <= found["known_accuracy"] <= 1
+    assert (found["n_songs"], found["parameters"]) == (8, 264_448 + 257 * 4)
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+def row(method, score, artists=None, classifier="softmax", task="classes"):
+    name = {"retrieval": "mean_average_precision", "dense": "macro_roc_auc"}.get(classifier, "accuracy")
+    made = {"method": method, "fold": 0, "run": 0, "task": task, "classifier": classifier, name: score}
+    return made if artists is None else {**made, "artists": artists}
+
+
+def test_table_has_a_line_for_each_number_of_artists():
+    rows = [row("basic", 0.6, 500), row("basic", 0.7, 1000), row("tags", 0.8), row("basic", 0.3, 500, "retrieval")]
+    table = tables_of(rows, {"classes": "Genres"})[0]
+    assert table.columns == ["learned from", "artists", "softmax", "retrieval, MAP"]
+    assert table.rows == [
+        ["artists, classifier", "500", "60.0", "30.0"],
+        ["artists, classifier", "1000", "70.0", "-"],
+        ["tags", "-", "80.0", "-"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "holds", "fails"),
+    [
+        (
+            "Features are better the more",
+            [row("basic", 0.6, 5), row("basic", 0.7, 9)],
+            [row("basic", 0.7, 5), row("basic", 0.6, 9)],
+        ),
+        ("They reach", [row("basic", 0.695, 9), row("tags", 0.7)], [row("basic", 0.6, 9), row("tags", 0.7)]),
+        (
+            "The siamese",
+            [row("siamese", 0.3, 9, "retrieval"), row("basic", 0.2, 9, "retrieval")],
+            [row("siamese", 0.2, 9, "retrieval"), row("basic", 0.3, 9, "retrieval")],
+        ),
+        (
+            "They are better than those of the same network untrained",
+            [row("basic", 0.3, 9, "retrieval"), row("untrained", 0.2, None, "retrieval")],
+            [row("basic", 0.2, 9, "retrieval"), row("untrained", 0.2, None, "retrieval")],
+        ),
+    ],
+    ids=["more", "tags", "retrieval", "untrained"],
+)  # fmt: skip
+def test_claim_shows_or_does_not(start, holds, fails):
+    def shows(rows):
+        return next(claim.shows for claim in claims_of(rows) if claim.words.startswith(start))
+
+    assert shows(holds) is True
+    assert shows(fails) is False
+    assert shows(holds[:1]) is None
+
+
+def test_pictures_have_the_levels_of_what_learned_no_artists():
+    rows = [row("basic", 0.6, 5), row("basic", 0.7, 9), row("tags", 0.8), row("mfcc", 0.5, None, "svm")]
+    figures = draw(rows, {"classes": "Genres"})
+    assert list(figures) == ["classes_accuracy"]
+    (axes,) = figures["classes_accuracy"].axes
+    assert [line.get_label() for line in axes.get_lines()] == ["basic, softmax", "tags", "MFCC statistics"]
+
+
+@pytest.mark.slow
+def test_study_from_words_to_files(values, tmp_path, run_taggram):
+    few = {**values, "artists": "2,4", "methods": "basic,siamese,untrained,mfcc", "classifiers": "knn"}
+    words = [f"{key}={value}" for key, value in few.items()]
+    out = tmp_path / "run"
+    done = run_taggram("study", "artist", *words, f"out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "not the data of the paper" in done.stdout
+    assert (out / "classes_accuracy.png").exists()
+    first = json.loads((out / "results.json").read_text())
+    assert first["failures"] == []
+    cell = "siamese_artists-4_task-training_fold-0_run-0"
+    (out / "cells" / f"{cell}.json").unlink()  # as if killed before its end: its training is gone on with
+    weights = (out / "files" / cell / "model.safetensors").stat().st_mtime_ns
+    again = run_taggram("study", "artist", *words, f"out={out}", "--workers", "1")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((out / "results.json").read_text())["cells"] == first["cells"]
+    assert (out / "files" / cell / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_target_without_a_test_is_told():
+    some, nobody = Labelled(np.eye(2), np.array([0, 1])), Labelled(np.empty((0, 2)), np.empty(0, np.int64))
+    with pytest.raises(DatasetError, match="no clip to test on"):
+        measure("knn", Examples(some, some, nobody), lambda run: run, n_runs=1, n_hidden=0)

@@ -1,0 +1,274 @@
+"""The study on label reduction: its labels, its trainings, what is decided of each tag, and what comes of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from _made_sounds import write_set
+from _made_study import made_study
+
+from taggram.errors import ConfigError
+from taggram.learning.evaluate import Evaluation
+from taggram.learning.label_reduction import Reduction
+from taggram.studies import _label_reduction_results as results
+from taggram.studies._base import Cell
+from taggram.studies._label_reduction_published import BY_TAG
+from taggram.studies.label_reduction import LabelReductionConfig, _known_groups
+from taggram.studies.run import run_study
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    root = write_set(tmp_path_factory.mktemp("set"), n_clips=24)
+    synonyms = root / "synonyms.json"
+    synonyms.write_text('{"tone": ["low", "high"]}', encoding="utf-8")
+    return {
+        "data": "csv", "data.root": str(root), "synonyms": str(synonyms), "width": 0.05, "max_epochs": 1,
+        "batch_size": 8, "n_updates": 3,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(values, tmp_path_factory):
+    return made_study("label_reduction", values, tmp_path_factory.mktemp("run"))
+
+
+def cell(method="emarkou_3", features="logmel", training="default"):
+    return Cell(method=method, details={"features": features, "training": training})
+
+
+def published_study(study, **changes):
+    fresh = {"max_epochs": 0, "batch_size": 0, "n_updates": 0, "width": 1.0, **changes}
+    config = LabelReductionConfig.of({**study.config.to_dict(), **fresh})
+    return type(study)(config, study.folder, study.data)
+
+
+# -- labels ------------------------------------------------------------------------------------------------------------
+
+
+def test_synonyms_are_merged_and_the_order_is_alphabetical(study):
+    assert (study.sound.tags, len(study.reduction.tags)) == (("noisy", "tone"), 3)
+
+
+def test_clips_without_a_tag_are_left_out(study):
+    rows = np.concatenate([study.sound.index(part) for part in ("train", "valid", "test")])
+    assert study.sound.labels(rows).any(axis=1).all()
+    assert len(rows) == study.data_facts()["n_clips"] == 24 - study.reduction.n_untagged
+
+
+def test_groups_of_the_source_are_those_of_its_data_alone():
+    assert (len(_known_groups("mtt")), "female vocal" in _known_groups("mtt")["female"]) == (29, True)
+    assert _known_groups("csv") == {}
+
+
+def test_labels_and_counts_are_written(study):
+    study.measure(Cell(method="labels", is_scored=False))
+    with (study.folder / "labels" / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["track_id", "noisy", "tone"]
+    assert len(rows) == 1 + study.data_facts()["n_clips"]
+    with (study.folder / "labels" / "counts.csv").open(encoding="utf-8", newline="") as file:
+        counts = {row["tag"]: row for row in csv.DictReader(file)}
+    assert counts["low"]["merged_into"] == "tone"
+    assert int(counts["high"]["n_clips_merged"]) == study.reduction.n_merged["tone"]
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "n_parameters"),
+    [
+        ("emarkou_2", 13_985_266), ("emarkou_2_nopool2", 53_306_866), ("emarkou_3", 30_369_522),
+        ("emarkou_3_pool", 10_708_722),
+    ],
+)  # fmt: skip
+def test_networks_are_those_of_the_family(study, method, n_parameters):
+    import torch
+
+    with torch.device("meta"):
+        model = published_study(study).start(cell(method))
+    n_head = 1024 + 1
+    assert sum(one.numel() for one in model.parameters()) == n_parameters - (50 - 2) * n_head
+
+
+def test_default_training_is_20_epochs_in_batches_of_64(study):
+    fit = published_study(study).fit(cell())
+    assert (fit.max_epochs, fit.max_steps, fit.batch_size, fit.keep) == (20, None, 64, "valid_loss")
+
+
+def test_literal_training_is_210_updates_of_700(study):
+    fit = published_study(study).fit(cell(training="literal"))
+    assert (fit.max_steps, fit.batch_size, fit.lr, fit.keep) == (210, 700, 0.001, "last")
+    assert fit.max_epochs == 210  # here all clips make one batch
+
+
+def test_literal_training_starts_with_deviation_1(study):
+    assert study.start(cell(training="literal")).head.weight.std() > 0.5 > study.start(cell()).head.weight.std()
+
+
+def test_cells_are_networks_by_features_by_training(study):
+    config = LabelReductionConfig()
+    cells = type(study)(config, study.folder, study.data).phases()[0]
+    assert [one.method for one in cells[:2]] == ["labels", "map"]
+    assert len(cells) == 2 + 4 * 3 * 2
+
+
+# -- what is decided of each tag ---------------------------------------------------------------------------------------
+
+
+def evaluation(scores, labels, tags):
+    return Evaluation(
+        model="m", data_set="made", split="all", split_sha256="", part="test", tags=tags, task="several",
+        track_ids=tuple(f"clip {number}" for number in range(len(scores))), scores=np.array(scores, np.float32),
+        labels=np.array(labels, bool),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def decided():
+    scores = [[0.9, 0.5, 0.1], [0.6, 0.7, 0.2], [0.2, 0.1, 0.8], [0.1, 0.9, 0.3]]
+    labels = [[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    return evaluation(scores, labels, ("rock", "jazz", "folk"))
+
+
+@pytest.mark.parametrize(("tag", "counts"), [("rock", (1, 1, 1, 1)), ("jazz", (1, 1, 1, 1)), ("folk", (3, 0, 1, 0))])
+def test_counts_of_a_tag_and_a_tie_at_half_is_no(decided, tag, counts):
+    one = results.decisions_of(decided)["decisions"][tag]
+    assert tuple(one[name] for name in ("tn", "fn", "fp", "tp")) == counts
+    assert one["accuracy"] == (one["tp"] + one["tn"]) / 4
+
+
+def test_recall_that_is_not_defined_is_blank(decided):
+    found = results.decisions_of(decided)
+    assert (found["decisions"]["rock"]["recall"], found["decisions"]["folk"]["recall"]) == (0.5, None)
+    reduction = Reduction(
+        tags=("rock", "jazz", "folk"), groups={}, merged=(), kept=("folk", "jazz", "rock"),
+        n_before={"rock": 5, "jazz": 4, "folk": 1}, n_merged={"rock": 5, "jazz": 4, "folk": 1},
+        per_clip_before=(0, 1), per_clip_after=(0, 1),
+    )  # fmt: skip
+    table = results._tags({"method": "emarkou_3", "features": "mel", "training": "literal", **found}, reduction)
+    assert [row[0] for row in table.rows] == ["rock", "jazz", "folk"]
+    assert table.rows[-1][-1] == ""
+
+
+def test_examples_are_alphabetical_and_hits_are_bold(decided):
+    examples = results.examples_of(decided, 12, 0)
+    assert examples[0] == {"track_id": "clip 0", "annotated": ["jazz", "rock"], "given": ["rock"]}
+    row = {"method": "emarkou_3", "features": "mel", "training": "literal", "examples": examples}
+    assert results._examples(row).rows[0] == ["clip 0", "jazz, **rock**", "**rock**"]
+    assert results._examples(row).rows[3] == ["clip 3", "none", "jazz"]
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"), [([1, 2, 3], [4, 5, 9], 1), ([1, 2, 3], [3, 2, 1], -1), ([1, 1, 2], [1, 2, 2], 0.5)]
+)
+def test_rank_correlation(a, b, wanted):
+    assert results.rank_correlation(a, b) == pytest.approx(wanted)
+
+
+def test_rank_correlation_of_equal_values_is_not_defined():
+    assert math.isnan(results.rank_correlation([1, 1], [1, 2]))
+
+
+def decided_row(accuracy, recall, valid_auc=0.8):
+    decisions = {
+        tag: {"n_positive": 9 - place, "accuracy": accuracy[place], "recall": recall[place]}
+        for place, tag in enumerate(("a", "b", "c"))
+    }
+    return {"method": "emarkou_3", "valid_auc": valid_auc, "decisions": decisions}
+
+
+def test_reading_of_the_charts_shows_or_does_not():
+    def shows(*row):
+        return [one.shows for one in results.claims([decided_row(*row)])]
+
+    assert shows([0.7, 0.8, 0.9], [0.5, 0.2, 0.1]) == [True, True]
+    assert shows([0.9, 0.8, 0.7], [0.1, 0.2, None]) == [False, None]
+    assert [one.shows for one in results.claims([])] == [None, None]
+
+
+def test_charts_of_the_source_say_what_it_reads_out_of_them():
+    assert len(BY_TAG) == 50
+    assert np.mean([accuracy for accuracy, _ in BY_TAG.values()]) == pytest.approx(0.896, abs=5e-4)
+    assert np.mean([recall for _, recall in BY_TAG.values()]) == pytest.approx(0.112, abs=5e-4)
+
+
+def test_network_of_the_tables_is_the_best_in_validation():
+    rows = [decided_row([0.9] * 3, [0.1] * 3, area) for area in (0.7, 0.9, None)]
+    assert results.best_row(rows) is rows[1]
+
+
+@pytest.mark.parametrize(("tags", "n"), [(("guitar", "rock"), 0), (("guitar", "rock", "slow", "drum", "male", "x"), 5)])
+def test_published_tags_stand_beside_ours_where_there_are_some_of_them(tags, n):
+    assert len(results.published_tags(dict.fromkeys(tags))) == n
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": "cqt"}, "features is .*; wanted some of mel, mfcc, logmel"),
+        ({"training": "long"}, "training is .*; wanted some of default, literal"),
+        ({"n_tags": 0}, "n_tags is 0"),
+        ({"width": 0}, "width is 0"),
+        ({"n_updates": -1}, "n_updates is -1"),
+        ({"synonyms": 3}, "synonyms is 3"),
+    ],
+    ids=str,
+)
+def test_setting_without_sense_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        LabelReductionConfig.of(settings)
+
+
+@pytest.mark.slow
+def test_study_from_words_to_files(values, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("".join(f"{word} {number} 1 {number * number}\n" for number, word in enumerate(("tone", "noisy"))))
+    asked = {**values, "methods": "emarkou_2", "features": "mel,logmel", "vectors": str(words)}
+    out = tmp_path / "run"
+    first = run_study("label_reduction", asked, out, n_workers=1)
+    assert first.failures == ()
+    assert {path.stem for path in first.pictures} == {"tags_by_count", "tags_per_clip", "networks", "accuracy_recall"}
+    assert len(first.results["cells"]) == 4
+    literal = [row for row in first.results["cells"] if row["training"] == "literal"]
+    assert {row["n_epochs"] for row in literal} == {2}  # 3 steps, of which an epoch has 2
+    report = out / "reports" / "emarkou_2_features-mel_training-default_fold-0_run-0"
+    assert (report / "report.html").exists()
+    assert (report / "report" / "predictions.csv").exists()
+    told = []
+    (out / "cells" / "emarkou_2_features-logmel_training-default_fold-0_run-0.json").unlink()  # as if killed
+    again = run_study("label_reduction", asked, out, n_workers=1, told=lambda one, *_: told.append(one.details))
+    assert told == [{"features": "logmel", "training": "default"}]
+    assert json.dumps(again.results) == json.dumps(first.results)
+
+
+def test_maps_are_drawn_of_clips_words_and_output_layers(study, tmp_path):
+    tags = tuple("abcdef")
+    rng = np.random.default_rng(0)
+    from taggram.learning.tag_map import TagVectors
+
+    made = type(study)(study.config, tmp_path, study.data)
+    made.__dict__["reduction"] = Reduction(
+        tags=tags, groups={}, merged=tags, kept=tags, n_before=dict.fromkeys(tags, 1), n_merged=dict.fromkeys(tags, 1),
+        per_clip_before=(0, 1), per_clip_after=(0, 1),
+    )  # fmt: skip
+    made._save_map(TagVectors(tags, rng.standard_normal((6, 4)), "made"), "clips")
+    made._save_map(TagVectors(tags[:3], rng.standard_normal((3, 4)), "too few for a map"), "few")
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        "clips-4D.csv", "clips-2D.csv", "clips-2D-NORMALIZED.csv", "clips.png", "clips.html", "clips-projector",
+    }  # fmt: skip

@@ -1,0 +1,292 @@
+"""The multi-scale study: its training, its pictures, what scales them, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from _made_sounds import write_csv, write_set
+from _made_study import made_study
+
+from taggram.errors import ConfigError
+from taggram.learning.epoch_scores import evaluate_features
+from taggram.learning.schedules import Schedule
+from taggram.studies import _multiscale_results as results
+from taggram.studies._base import Cell
+from taggram.studies._drawn import drawn_parts
+from taggram.studies._multiscale_data import SILENCE, band_statistics
+from taggram.studies.multiscale import CLIP_S, NETS, MultiscaleConfig
+from taggram.studies.run import run_study
+
+SHORT_S = 3.0  # 65 frames: one place in time is left
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Clips of which two cannot be decoded, one to learn from and one to test on."""
+    folder = write_set(tmp_path_factory.mktemp("set"), n_clips=24)
+    lines = (folder / "clips.csv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    for name in ("broken", "worse"):
+        (folder / f"{name}.wav").write_bytes(b"no sound")
+    write_csv(folder, [*rows, ("broken.wav", "train", "low|noisy"), ("worse.wav", "test", "high")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def values(root):
+    return {
+        "data": "csv", "data.root": str(root), "data.min_count": 1, "clip_s": SHORT_S, "max_epochs": 1,
+        "feature_workers": 1,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(values, tmp_path_factory):
+    return made_study("multiscale", values, tmp_path_factory.mktemp("run"))
+
+
+def fit_of(study, method="multiscale", **changes):
+    config = MultiscaleConfig.of({**study.config.to_dict(), "max_epochs": 0, **changes})
+    return type(study)(config, study.folder, study.data).fit(Cell(method=method))
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["multiscale", "two_scales", "one_scale"])
+def test_learning_rate_falls_after_epochs_20_30_and_35(study, method):
+    fit = fit_of(study, method)
+    schedule, rates = Schedule(fit.schedule), []
+    for _ in range(fit.max_epochs):
+        rates.append(fit.lr * schedule.lr_scale)
+        schedule.end_epoch(1.0)
+    assert rates == pytest.approx([1e-3] * 20 + [1e-4] * 10 + [1e-5] * 5 + [1e-6] * 5)
+
+
+def test_training_is_that_of_the_original(study):
+    fit = fit_of(study)
+    assert (fit.optimizer, fit.batch_size, fit.super_batch, fit.l2, fit.eps) == ("adam", 32, 3000, 0.0, 1e-8)
+    assert (fit.keep, fit.sampling, fit.norm_momentum) == ("valid_auc", "all", None)
+
+
+def test_rewrite_has_its_own_training(study):
+    fit = fit_of(study, "rewrite")
+    assert (fit.lr, fit.batch_size, fit.super_batch, fit.max_epochs) == (1e-4, 20, None, 100)
+    assert (fit.l2, fit.l2_of, fit.schedule.rule) == (5e-5, "all", "constant")
+
+
+def test_fewer_epochs_keep_the_shares_of_the_rates(study):
+    assert fit_of(study, max_epochs=16).schedule.at == (8, 12, 14)
+
+
+def test_runs_of_3000_clips_are_a_setting(study):
+    assert fit_of(study, super_batches=False).super_batch is None
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("multiscale", (3, True, 0.4)), ("one_scale", (1, True, 0.4)), ("rewrite", (3, False, 0.6))],
+)
+def test_network_is_that_of_the_method(study, method, options):
+    model = study.start(Cell(method=method))
+    is_shared = type(model.dropout).__name__ == "SharedDropout"
+    scales = sum(stack is not None for stack in (model.fine, model.middle, model.coarse))
+    assert (scales, is_shared, model.dropout.p) == options
+    assert (model.standardize is None) == (method == "rewrite")
+
+
+def test_mask_of_dropout_may_be_one_a_clip(study):
+    config = MultiscaleConfig.of({**study.config.to_dict(), "shared_mask": False})
+    model = type(study)(config, study.folder, study.data).start(Cell(method="multiscale"))
+    assert type(model.dropout) is torch.nn.Dropout
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def test_clip_of_magnatagatune_has_628_frames():
+    assert MultiscaleConfig().n_frames == 628
+
+
+def test_short_clip_is_filled_with_silence(study):
+    assert study.pictures.features(0).shape == (65, 128)
+    assert study.pictures.features(0)[-1].astype(float) == pytest.approx(np.full(128, SILENCE), abs=0.02)
+
+
+def test_clips_that_cannot_be_decoded_are_dropped(study):
+    assert (len(study.pictures), study.data["zeros"]) == (24, [])
+
+
+@pytest.fixture(scope="module")
+def with_zeros(values, tmp_path_factory):
+    return made_study("multiscale", {**values, "unreadable": "zeros"}, tmp_path_factory.mktemp("zeros"))
+
+
+def test_clips_that_cannot_be_decoded_may_be_kept_as_zeros(with_zeros):
+    pictures = with_zeros.pictures
+    assert pictures.column("track_id")[-2:].tolist() == ["broken.wav", "worse.wav"]
+    assert [pictures.tags_of(row) for row in (24, 25)] == [("low", "noisy"), ("high",)]
+    assert (pictures.index("train")[-1], pictures.index("test")[-1]) == (24, 25)
+    assert not pictures.features(24).any()
+    assert "2 of them zeros" in with_zeros.data_facts()["words"]
+
+
+def test_bands_are_scaled_by_all_frames_of_train(study):
+    mean, std = study.statistics
+    frames = np.concatenate(
+        [study.pictures.features(int(row)).astype(np.float64) for row in study.pictures.index("train")]
+    )
+    np.testing.assert_allclose(mean, frames.mean(0), atol=1e-4)
+    np.testing.assert_allclose(std, frames.std(0), rtol=1e-4)
+    standardize = study.start(Cell(method="one_scale")).standardize
+    assert np.array_equal(standardize.mean[:, 0].numpy(), mean)
+
+
+def test_bands_may_be_scaled_by_all_parts_and_zeros(with_zeros):
+    config = MultiscaleConfig.of({**with_zeros.config.to_dict(), "stats_from": "all"})
+    study = type(with_zeros)(config, with_zeros.folder, with_zeros.data)
+    wanted = band_statistics(study.pictures, range(26))
+    assert np.array_equal(study.statistics[0], wanted[0])
+    assert not np.array_equal(study.statistics[0], with_zeros.statistics[0])
+
+
+def test_parts_are_drawn_where_there_is_no_test(root, values, tmp_path):
+    lines = (root / "clips.csv").read_text(encoding="utf-8").replace(",valid,", ",train,").replace(",test,", ",train,")
+    (root / "all.csv").write_text(lines, encoding="utf-8")
+    study = made_study("multiscale", {**values, "data.file": "all.csv"}, tmp_path)
+    sizes = [len(study.pictures.index(part)) for part in ("train", "valid", "test")]
+    assert sizes == [17, 2, 5]
+    assert study.data_facts()["split"].startswith("drawn")
+    assert "divided by chance" in " ".join(study.remarks())
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(25_863, (18_000, 2_000, 5_863)), (3, (1, 1, 1)), (24, (17, 2, 5))])
+def test_shares_of_drawn_parts(n, wanted):
+    parts = drawn_parts(n, (18_000, 2_000, 5_863), 0)
+    assert tuple(np.bincount(parts, minlength=3)) == wanted
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stats_from": "test"}, "stats_from is 'test'"),
+        ({"unreadable": "keep"}, "unreadable is 'keep'"),
+        ({"clip_s": 2}, "clip_s is 2; wanted seconds from 2.97"),
+        ({"super_batches": 3000}, "super_batches is 3000; wanted True or False"),
+        ({"norm_momentum": 1}, "norm_momentum is 1"),
+        ({"feature_workers": 0}, "feature_workers is 0"),
+        ({"max_epochs": -1}, "max_epochs is -1"),
+        ({"methods": "three_scales"}, "no method 'three_scales'"),
+    ],
+    ids=str,
+)
+def test_setting_without_sense_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MultiscaleConfig.of(settings)
+
+
+def test_folds_are_refused(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"folds is .*; wanted nothing"):
+        made_study("multiscale", {**values, "folds": 1}, tmp_path)
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+def row(method, roc_auc, **details):
+    facts = {"parameters": 2_936_810, "macro_pr_auc": 0.3, "valid_auc": 0.85, "best_epoch": 7}
+    interval = {"macro_roc_auc_interval": [roc_auc - 0.02, roc_auc + 0.02]}
+    return {"method": method, "fold": 0, "run": 0, "macro_roc_auc": roc_auc, **facts, **interval, **details}
+
+
+def test_best_epoch_is_the_first_of_the_highest_validation():
+    history = [{"epoch": epoch, "valid_auc": area} for epoch, area in enumerate((0.9, 0.7, 0.8, 0.8, None))]
+    assert results.best_epoch(history)["epoch"] == 2
+
+
+def test_table_stands_beside_what_was_published():
+    (table,) = results.tables([row("multiscale", 0.8), row("one_scale", 0.7)])
+    assert table.rows[0][3:5] == ["0.800", "0.780 to 0.820"]
+    assert table.rows[0][-2:] == ["0.904", "0.900"]
+    assert table.rows[1][-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(("better", "worse"), [("multiscale", "one_scale"), ("two_scales", "one_scale")])
+def test_order_of_scales_shows_or_does_not(better, worse):
+    def shows(*rows):
+        words = {"multiscale": "three scales tag better than one", "two_scales": "two scales tag better than one"}[
+            better
+        ]
+        return next(one.shows for one in results.claims(rows, on_papers_data=False) if one.words == words)
+
+    assert (shows(row(better, 0.9), row(worse, 0.8)), shows(row(better, 0.8), row(worse, 0.9))) == (True, False)
+    assert shows(row(better, 0.9)) is None
+
+
+@pytest.mark.parametrize(
+    ("roc_auc", "on_papers_data", "shows"), [(0.905, True, True), (0.88, True, False), (0.9, False, None)]
+)
+def test_published_figure_is_of_the_papers_data_alone(roc_auc, on_papers_data, shows):
+    found = results.claims([row("multiscale", roc_auc)], on_papers_data=on_papers_data)[-1]
+    assert found.shows is shows
+
+
+def test_tags_that_gain_most_come_first():
+    rows = [
+        row("multiscale", 0.8, by_tag={"a": 0.7, "b": 0.9, "c": None}),
+        row("one_scale", 0.8, by_tag={"a": 0.8, "b": 0.8, "c": 0.5}),
+    ]
+    assert results.gains_by_tag(rows) == pytest.approx({"b": 0.1, "a": -0.1})
+    assert list(results.gains_by_tag(rows)) == ["b", "a"]
+
+
+def test_title_says_what_was_made_smaller(study):
+    told = " ".join(study.remarks())
+    assert "1 epochs" in told
+    assert "Pictures of 3 s" in told
+    assert pytest.approx(29.124, abs=0.001) == CLIP_S
+
+
+@pytest.mark.slow
+def test_study_from_words_to_files(values, tmp_path):
+    asked = {**values, "methods": "multiscale,one_scale", "max_epochs": 2}
+    first = run_study("multiscale", asked, tmp_path, n_workers=1)
+    assert first.failures == ()
+    assert {path.stem for path in first.pictures} == {"epochs", "scales", "gains"}
+    (three, one) = first.results["cells"]
+    lines = (tmp_path / "files" / "multiscale_fold-0_run-0" / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,lr,train_loss,valid_auc,test_auc"
+    assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
+    at_best = three["history"][three["best_epoch"]]
+    assert at_best["test_auc"] == pytest.approx(three["macro_roc_auc"])
+    assert three["parameters"] - one["parameters"] == 2_936_810 - 2_783_240
+    told = []
+    (tmp_path / "cells" / "one_scale_fold-0_run-0.json").unlink()  # as if killed before its end
+    again = run_study("multiscale", asked, tmp_path, n_workers=1, told=lambda cell, *_: told.append(cell.method))
+    assert told == ["one_scale"]
+    assert json.dumps(again.results) == json.dumps(first.results)
+
+
+@pytest.mark.parametrize("method", NETS)
+def test_test_part_is_scored_by_its_pictures(study, method):
+    model = study.start(Cell(method=method)).eval()
+    found = evaluate_features(model, study.pictures, "test")
+    rows = study.pictures.index("test")
+    frames = torch.from_numpy(np.stack([study.pictures.features(int(one)) for one in rows]).astype(np.float32))
+    with torch.no_grad():
+        logits = model.forward_head(model.forward_features(frames.transpose(1, 2).unsqueeze(1)))
+    np.testing.assert_allclose(found.scores, torch.sigmoid(logits).numpy(), atol=1e-6)
+    assert np.array_equal(found.labels, study.pictures.labels(rows) > 0)
