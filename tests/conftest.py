@@ -38,6 +38,14 @@ class Run:
 RunTaggram = Callable[..., Run]
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of a module's own, empty at first: `pytestmark = pytest.mark.usefixtures("own_cache")`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def run_taggram() -> RunTaggram:
     """Run `taggram ...` as a process of its own."""

@@ -19,14 +19,9 @@ from taggram.studies._artist_settings import ArtistConfig
 from taggram.studies._artist_transfer import Examples, measure
 from taggram.studies._base import Cell
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ARTISTS, SONGS = 7, 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def write_sound(path, number):

@@ -17,15 +17,10 @@ from taggram.studies._base import Cell
 from taggram.studies.at_scale import AtScale, AtScaleConfig
 from taggram.studies.run import run_study
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 NETWORKS = ("waveform", "spectrogram")
 SMALL = {"methods": NETWORKS, "patch_s": 1.25, "batch_size": 4, "updates": 4, "n_looks": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,10 @@ from taggram.studies.bag_of_features import BagOfFeaturesConfig
 from taggram.studies.run import run_study
 from taggram.tagger import one_torch_thread
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHORT = {"n_patches": 400, "n_units": 16, "rbm_epochs": 3, "n_hidden": 8, "stack_epochs": 3, "max_epochs": 3}
 SMALL = {"n_units": 6, "n_components": 5, "n_hidden": 4}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from taggram.studies._frames import ClipFrames, patch_starts, spectrogram, whole
 from taggram.studies.ballroom import BallroomConfig
 from taggram.studies.run import run_study
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 CLIP_FRAMES = 1292  # of 30 s
 N_SONGS = 698
 
@@ -236,13 +238,6 @@ SMALL = {"data": "csv", "data.label": "rhythm", "n_folds": 4, "max_epochs": 2}
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     return write_rhythms(tmp_path_factory.mktemp("rhythms"), n_each=1, length_s=4.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from taggram.studies.compare import ONE_EACH, CompareConfig
 from taggram.studies.run import run_study
 from taggram.tagger import Tagger
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 FIXED_WORDS = (
     "network",
     "macro_roc_auc",
@@ -27,13 +29,6 @@ FIXED_WORDS = (
     "train_s",
     "tag_s_per_hour",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

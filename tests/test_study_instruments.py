@@ -21,6 +21,8 @@ from taggram.studies._base import Cell
 from taggram.studies._excerpts import Excerpts, excerpts_of
 from taggram.studies.instruments import FILE, NETS, Instruments, InstrumentsConfig, _open
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 # -- thresholds --------------------------------------------------------------------------------------------------------
 
 
@@ -90,13 +92,6 @@ def write_tones(folder, *, n_train=6, parts=("train", "valid", "test"), columns=
         rows.append((f"{number}.wav", part, "|".join(tags), *extra))
     write_csv(folder, rows, columns)
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,7 @@ from taggram.studies._label_reduction_published import BY_TAG
 from taggram.studies.label_reduction import LabelReductionConfig, _known_groups
 from taggram.studies.run import run_study
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -23,17 +23,12 @@ from taggram.studies._worker import measure_cell
 from taggram.studies.run import run_study
 from taggram.tagger import Tagger
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 QUICK = {
     "data.min_count": 1, "lengths": "18,27", "local_epochs": 1, "norm_momentum": 0.1, "units": 8, "max_epochs": 4,
     "lr": 0.05,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,9 @@ from taggram.studies._multiscale_data import SILENCE, band_statistics
 from taggram.studies.multiscale import CLIP_S, NETS, MultiscaleConfig
 from taggram.studies.run import run_study
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHORT_S = 3.0  # 65 frames: one place in time is left
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,7 @@ from taggram.learning import metrics as m
 from taggram.studies._base import Cell
 from taggram.studies.tagging_timbre import NETS, TaggingTimbre, TaggingTimbreConfig, band_statistics
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
