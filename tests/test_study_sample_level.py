@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from _made_sounds import write_set
 from _made_study import made_study
 
@@ -16,6 +17,7 @@ from taggram.studies._base import Cell
 from taggram.studies._sample_level_filters import load_ascents, save_ascents
 from taggram.studies._sample_level_members import ALL, BEST, DEFAULT, FAMILIES, published_rows
 from taggram.studies._sample_level_results import claims_of, tables_of
+from taggram.studies._tagged_sound import score_part
 from taggram.studies._trained_grid import best_epoch, n_parameters
 from taggram.studies._worker import measure_cell
 from taggram.studies.run import page_of
@@ -212,6 +214,22 @@ def test_network_is_trained_tested_and_kept(study, measured):
     assert (found["n_test"], found["n_epochs"], found["n_patches"]) == (6, 2, 1)
     assert 0 <= found["macro_roc_auc"] <= 1
     assert found["parameters_without_norms"] == 677_426 - 47 * 513
+
+
+@torch.no_grad()
+def test_clip_has_the_mean_of_the_scores_of_its_patches_and_not_of_the_logits(study):
+    torch.manual_seed(0)
+    sound, n_samples = study.sound(), 729
+    model = create_model("samplecnn", n_tags=len(sound.tags), kernel=3, depth=3, n_samples=n_samples).eval()
+    model.tags = sound.tags
+    found, apart = score_part(model, sound).scores, []
+    for scores, row in zip(found, sound.index("test"), strict=True):
+        samples = sound.whole(int(row))
+        patches = samples[: len(samples) // n_samples * n_samples].reshape(-1, n_samples)
+        logits = model(torch.from_numpy(patches))
+        np.testing.assert_allclose(scores, logits.sigmoid().mean(0).numpy(), atol=1e-5)
+        apart.append(np.abs(scores - logits.mean(0).sigmoid().numpy()).max())
+    assert max(apart) > 1e-3
 
 
 def test_filters_are_looked_at_and_kept(study, measured):
