@@ -20,15 +20,10 @@ from taggram.studies._worker import measure_cell
 from taggram.studies.rese import ReSE, ReSEConfig
 from taggram.studies.run import page_of
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SMALL = {"n_blocks": 3, "n_samples": 2187}  # of the networks of tests
 METHOD = "se_multi"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

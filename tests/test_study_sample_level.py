@@ -23,6 +23,8 @@ from taggram.studies._worker import measure_cell
 from taggram.studies.run import page_of
 from taggram.studies.sample_level import SampleLevel, SampleLevelConfig
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SMALLEST = "m3n3_19683"
 NETWORKS = {"member": "samplecnn", "mel": "samplecnn_mel", "raw": "samplecnn_frame"}
 FACTS = {  # of the published table: model, ms, first filter, frames, layers, segments of a clip
@@ -39,13 +41,6 @@ FACTS = {  # of the published table: model, ms, first filter, frames, layers, se
 }
 each_network = pytest.mark.parametrize("method", ALL)
 each_member = pytest.mark.parametrize("method", [name for name, one in ALL.items() if one.kind == "member"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
