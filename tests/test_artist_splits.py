@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from taggram.datasets import Track
 from taggram.errors import ConfigError
-from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_part
+from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_part, tracks_by
 
 PARTS = range(3)  # train, valid, test
 
@@ -109,7 +111,6 @@ class Columns:
 
     def __init__(self, **known):
         self.known = {"track_id": np.array([str(number) for number in range(4)], object), **known}
-        self.card = {"name": "made"}
 
     def column(self, name):
         if name not in self.known:
@@ -123,5 +124,33 @@ def test_column_of_the_artist_is_found_or_named(known, column):
 
 
 def test_data_without_artists_is_refused():
-    with pytest.raises(ConfigError, match=r"no column of made says whose.*there are track_id, style"):
+    with pytest.raises(ConfigError, match=r"no column of the songs says whose.*there are track_id, style"):
         artist_split(Columns(style=np.array(["rock"] * 4)))
+
+
+def listed(**columns):
+    """Tracks as a data set lists them."""
+    rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
+    return [
+        Track(track_id=str(number), path=Path("none"), part="train", tags=(), columns=row)
+        for number, row in enumerate(rows)
+    ]
+
+
+def test_tracks_that_are_listed_give_the_artists_of_those_that_are_prepared():
+    artists = ["a", "b"] * 4
+    known = Columns(track_id=np.array([str(number) for number in range(8)]), artist=np.array(artists))
+    assert artist_split(listed(artist=artists), n_songs=4).artists == artist_split(known, n_songs=4).artists
+
+
+def test_tracks_that_are_listed_without_artists_are_refused():
+    with pytest.raises(ConfigError, match=r"no column of the songs says whose.*there are style"):
+        artist_split(listed(style=["rock"]))
+    with pytest.raises(ConfigError, match=r"no column 'singer'; there are style"):
+        artist_split(listed(style=["rock"]), column="singer")
+
+
+def test_all_tracks_by_an_artist_are_found():
+    known = Columns(artist_id=np.array([1.0, 2.0, math.nan, 1.0, 3.0]))
+    assert tracks_by(known, ["1", "3"]).tolist() == [0, 3, 4]
+    assert tracks_by(known, []).tolist() == []

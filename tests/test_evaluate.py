@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from taggram.learning.evaluate import (
     over_folds,
     save_evaluations,
     score_clip,
+    write_rows,
 )
 from taggram.results import Failure, Taggram
 
@@ -492,3 +494,13 @@ def test_folds_are_averaged():
 def test_what_are_no_folds_is_not_averaged(changes, told):
     with pytest.raises(ConfigError, match=told):
         over_folds([made(), made(**changes)])
+
+
+def test_long_table_is_written_in_the_memory_of_a_few_lines(tmp_path):
+    tracemalloc.start()
+    write_rows(tmp_path / "long.csv", ([f"clip {number}", "\udcff", 0] for number in range(20_000)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    lines = (tmp_path / "long.csv").read_bytes().split(b"\n")
+    assert (len(lines), lines[0], lines[-1]) == (20_001, b"clip 0,\\udcff,0", b"")
+    assert peak < 2e5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -14,9 +15,11 @@ import torch
 
 import taggram
 from taggram.errors import ConfigError, DatasetError, TrainingError
+from taggram.learning._run_folder import CONFIG, kept_epoch
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
 from taggram.learning.metrics import mean_over_tags, roc_auc
+from taggram.learning.schedules import ScheduleConfig
 from taggram.learning.system import TAGS_AT_ONCE, mean_roc_auc, moving_average
 
 RATE = 22_050
@@ -263,4 +266,49 @@ def test_roc_auc_of_thousands_of_tags_is_computed_in_blocks():
     scores = torch.rand(9, 2 * TAGS_AT_ONCE + 3, generator=random)
     labels = (torch.rand(scores.shape, generator=random) < 0.3).float()
     wanted = mean_over_tags(roc_auc(scores.numpy(), labels.numpy()))
-    assert mean_roc_auc(scores, labels) == pytest.approx(wanted)
+    assert mean_roc_auc(list(scores), [row.nonzero().squeeze(1) for row in labels]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("valid_loss", 2), ("valid_auc", 3), ("last", 4)])
+def test_epoch_that_was_kept_is_found(keep, epoch):
+    assert kept_epoch(history_of([3.0, 1.0, 2.0, 4.0], [float("nan"), 0.5, 0.7, 0.6]), keep)["epoch"] == epoch
+
+
+@pytest.mark.parametrize(
+    ("losses", "areas", "epoch"), [([2.0, 1.0], [0.5, 0.5], 2), ([2.0, 1.0], [float("nan")] * 2, 2)], ids=str
+)
+def test_between_equals_the_loss_decides_which_was_kept(losses, areas, epoch):
+    assert kept_epoch(history_of(losses, areas), "valid_auc")["epoch"] == epoch
+
+
+@pytest.mark.parametrize("keep", ["valid_loss", "valid_auc", "last"])
+def test_epoch_that_is_found_is_the_one_whose_weights_lie_in_the_folder(tmp_path, keep):
+    result = fit(network(), MadeData(), tmp_path / "run", config(max_epochs=4, keep=keep), device="cpu")
+    epoch = int(kept_epoch(result.history, keep)["epoch"])
+    shorter = fit(network(), MadeData(), tmp_path / "cut", config(max_epochs=epoch, keep="last"), device="cpu")
+    for name, tensor in result.model.state_dict().items():
+        assert torch.equal(tensor, shorter.model.state_dict()[name])
+
+
+def history_of(losses, areas):
+    return [
+        {"epoch": float(number), "valid_loss": loss, "valid_auc": area}
+        for number, (loss, area) in enumerate(zip(losses, areas), start=1)
+    ]
+
+
+def test_run_that_was_begun_before_a_setting_was_there_goes_on(tmp_path):
+    fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1), device="cpu")
+    path = tmp_path / "run" / CONFIG
+    known = json.loads(path.read_text(encoding="utf-8"))
+    del known["fit"]["super_batch"], known["fit"]["schedule"]["stop_after_best"]
+    path.write_text(json.dumps(known), encoding="utf-8")
+    again = fit(network(), MadeData(), tmp_path / "run", config(max_epochs=2), device="cpu", resume=True)
+    assert len(again.history) == 2
+
+
+def test_other_setting_inside_of_the_schedule_is_named(tmp_path):
+    fit(network(), MadeData(), tmp_path / "run", config(max_epochs=1), device="cpu")
+    other = dataclasses.replace(config(max_epochs=2), schedule=ScheduleConfig(patience=3))
+    with pytest.raises(ConfigError, match=r"other settings, fit\.schedule\.patience;"):
+        fit(network(), MadeData(), tmp_path / "run", other, device="cpu", resume=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -127,6 +129,24 @@ def test_merged_tag_holds_where_one_of_its_tags_does(whole):
     tone = labels[:, [whole.tags.index("high"), whole.tags.index("low")]].max(axis=1)
     wanted = np.stack([tone, labels[:, whole.tags.index("noisy")]], axis=1)
     assert np.array_equal(given.labels(range(len(whole))), wanted)
+
+
+def test_tag_may_go_into_several_and_a_name_may_come_twice(whole):
+    given = whole.with_tags({"tone": ("high", "low", "high"), "high": ("high",)})
+    for row in range(len(whole)):
+        held = {*whole.tags_of(row)}
+        assert given.tags_of(row) == ("tone",) * bool(held & {"high", "low"}) + ("high",) * ("high" in held)
+
+
+def test_many_tags_are_taken_in_the_memory_of_what_holds(whole):
+    many = tuple(f"tag {number}" for number in range(5000))
+    given = copy.copy(whole)
+    given.tags = (*whole.tags, *many)
+    tracemalloc.start()
+    given.with_tags({tag: (tag,) for tag in given.tags})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # a table of old by new tags would have 25 MB
 
 
 def test_tracks_without_a_tag_may_be_left_out(whole):

@@ -67,9 +67,11 @@ def test_features_that_are_always_0_do_no_harm():
 
 
 def test_features_that_are_equal_to_each_other_do_no_harm():
-    train = clusters()
+    train, asked = clusters(), clusters(seed=2, spread=0.1)
     doubled = Labelled(np.hstack([train.features, train.features]), train.labels)
-    assert len(nearest_class_means(doubled, np.ones((1, 6)))) == 1
+    wanted = nearest_class_means(train, asked.features)
+    assert len(set(wanted)) == 3
+    assert np.array_equal(nearest_class_means(doubled, np.hstack([asked.features, asked.features])), wanted)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]], ids=str)

@@ -140,7 +140,7 @@ FIXED = {
         "schedule.stop_after": 40, "schedule.monitor": "train_loss",
     },
     "o_p_net_overlap_ballroom": {"batch_size": 50, "max_epochs": 250, "sampling": "all", "hop_frames": 80},
-    "emarkou_literal_mtt": {"optimizer": "adam", "lr": 0.001, "batch_size": 700},
+    "emarkou_literal_mtt": {"optimizer": "adam", "lr": 0.001, "batch_size": 700, "max_steps": 210},
     "sb_cnn_urbansound8k": {
         "optimizer": "sgd", "lr": 0.1, "momentum": 0, "l2": 0.5e-3, "l2_of": "kernels", "clip_norm": 5.0,
         "batch_size": 256, "sampling": "random", "max_epochs": 199, "keep": "last", "schedule.rule": "constant",

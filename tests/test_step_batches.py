@@ -11,6 +11,13 @@ from taggram.learning.data import StepBatches, steps_per_epoch
 SIZES = [(1, 4), (3, 4), (4, 4), (5, 4), (17, 4), (18, 4), (32, 16), (33, 16), (595, 32)]
 
 
+@pytest.mark.parametrize(
+    ("n_items", "batch_size", "n_ranks", "n_batches"), [(10, 1, 1, 10), (10, 2, 2, 5), (9, 4, 1, 2)]
+)
+def test_whole_batches_stay_whole(n_items, batch_size, n_ranks, n_batches):
+    assert steps_per_epoch(n_items, batch_size, n_ranks) == n_batches
+
+
 def batches(n_items, batch_size, epoch=0, n_done=0, **ranks):
     return list(StepBatches(n_items, batch_size, lambda: (epoch, n_done), **ranks))
 

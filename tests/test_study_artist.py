@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from _made_study import made_study
 from taggram.datasets._base import PARTS
 from taggram.errors import ConfigError, DatasetError
 from taggram.learning.classifier_grids import Labelled
+from taggram.studies import _artist_transfer, _clips, _tagged_sound
 from taggram.studies._artist_results import claims_of, draw, tables_of
 from taggram.studies._artist_settings import ArtistConfig
 from taggram.studies._artist_transfer import Examples, measure
@@ -21,7 +23,7 @@ from taggram.studies._base import Cell
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-ARTISTS, SONGS = 7, 4
+ARTISTS, SONGS = 7, 5  # one song of each more than is used
 
 
 def write_sound(path, number):
@@ -34,7 +36,7 @@ def write_sound(path, number):
 
 @pytest.fixture(scope="module")
 def values(tmp_path_factory):
-    """Songs of seven artists, and clips of two instruments with other tags."""
+    """Songs of seven artists, and clips of two instruments with other tags, each of which sounds like a song."""
     songs, clips = tmp_path_factory.mktemp("songs"), tmp_path_factory.mktemp("clips")
     rows = []
     for number in range(ARTISTS * SONGS):
@@ -43,7 +45,7 @@ def values(tmp_path_factory):
     write_csv(songs, rows, ("path", "split", "tags", "artist_id"))
     rows = []
     for number in range(12):
-        write_sound(clips / f"{number:02d}.wav", 3 * number)
+        write_sound(clips / f"{number:02d}.wav", 3 * number)  # the sound of song 3 * number
         tags = ("flute", "harp")[number % 2] + ("|high" if number % 3 else "")
         rows.append((f"{number:02d}.wav", ("train", "train", "valid", "test")[number // 3], tags))
     write_csv(clips, rows)
@@ -80,9 +82,30 @@ def test_each_artist_has_its_songs_in_every_part(study):
 
 
 def test_tags_are_not_learned_from_songs_of_unseen_artists(study):
-    tagged = study.songs("tags", 0)
+    tagged, unseen = study.songs("tags", 0), list(map(int, study.unseen.artists))
     assert tagged.tags == ("a", "b")
-    assert not set(tagged.index("train")) & set(study.unseen.songs.ravel())
+    for part in ("train", "valid"):
+        there = {int(row) for row in study.source.index(part)}
+        wanted = {row for row in there if row % ARTISTS not in unseen}  # also the song that the split does not use
+        assert {int(row) for row in tagged.index(part)} == wanted != there
+
+
+def test_tags_need_songs_of_artists_who_are_not_unseen(values, tmp_path):
+    with pytest.raises(DatasetError, match="no song is left to learn tags from"):
+        made_study("artist", {**values, "methods": "tags", "unseen": ARTISTS}, tmp_path)
+
+
+def test_clips_that_sound_like_songs_that_are_learned_are_told(values, study, tmp_path):
+    learned = [row for row in range(ARTISTS * SONGS) if row % ARTISTS not in map(int, study.unseen.artists)]
+    heard = [number for number in range(12) if 3 * number in learned]
+    n_test = sum(number >= 9 for number in heard)
+    wanted = {"test": 3, "heard_test": n_test, "all": 12, "heard_all": len(heard)}
+    assert study.data["heard"]["classes"] == study.data["heard"]["tags"] == wanted
+    assert study.data["heard"]["unseen"] == {"test": 2, "heard_test": 0, "all": 8, "heard_all": 0}
+    told = f"{n_test} of 3 clips for testing, and {len(heard)} of 12 in all, sound exactly like songs"
+    assert sum(told in remark for remark in study.remarks()) == 2
+    other = made_study("artist", {**values, "methods": "untrained"}, tmp_path)
+    assert not any("sound exactly like" in remark for remark in other.remarks())
 
 
 def test_more_artists_than_there_are_are_refused(values, tmp_path):
@@ -91,13 +114,31 @@ def test_more_artists_than_there_are_are_refused(values, tmp_path):
 
 
 def test_number_of_songs_that_would_do_is_told(values, tmp_path):
-    with pytest.raises(ConfigError, match=r"0 artists of csv have 5 songs\. songs=4 gives 7"):
-        made_study("artist", {**values, "songs": 5}, tmp_path)
+    with pytest.raises(ConfigError, match=r"0 artists of csv have 7 songs\. songs=5 gives 7"):
+        made_study("artist", {**values, "songs": 7}, tmp_path)
 
 
 def test_folds_without_a_target_are_refused(values, tmp_path):
     with pytest.raises(ConfigError, match=r"folds is .*; wanted a target"):
         made_study("artist", {**values, "target": "", "folds": 1}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"songs": 7}, "0 artists of csv have 7 songs"),
+        ({"artist_column": "singer"}, "no column 'singer'"),
+        ({"target.root": "nowhere"}, "nowhere"),
+        ({"tagged.root": "nowhere"}, "nowhere"),
+        ({"target": "", "folds": 1}, "folds is"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_before_anything_is_decoded(values, tmp_path, monkeypatch, wrong, message):
+    for module in (_clips, _tagged_sound):
+        monkeypatch.setattr(module, "prepared_data", lambda *_, **__: pytest.fail("sound was decoded"))
+    with pytest.raises((ConfigError, DatasetError), match=message):
+        made_study("artist", {**values, **wrong}, tmp_path)
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
@@ -139,6 +180,12 @@ def test_numbers_of_artists_are_those_of_the_paper_as_far_as_there_are():
         ({"songs": 3}, "songs is 3"),
         ({"unseen": 1}, "unseen is 1"),
         ({"unseen": 0}, "target is ''"),
+        ({"target": "gtzan"}, "target.root is ''; wanted the folder in which gtzan lies, as target.root=DIR"),
+        ({"tagged": "mtt"}, "tagged.root is ''"),
+        (
+            {"methods": "mfcc", "unseen": 0, "tagged": "csv", "tagged.root": "clips"},
+            r"methods is \('mfcc',\); wanted another one too, .*: mfcc is not tried on tags",
+        ),
         ({"classifiers": "svn"}, "classifiers is 'svn'"),
         ({"hidden_layers": 3}, "hidden_layers is 3"),
         ({"dropout": 1}, "dropout is 1"),
@@ -183,9 +230,32 @@ def test_every_task_has_what_is_tried_on_it(study):
         ("tags", "dense", "macro_roc_auc"),
     ],
 )
-def test_features_of_an_untrained_network_are_tried(study, task, classifier, score):
-    found = study.measure(Cell(method="untrained", details={"task": task, "classifier": classifier}))
-    assert 0 <= found[score] <= 1
+def test_features_are_tried_on_the_labels_of_their_clips(study, monkeypatch, task, classifier, score):
+    instruments = np.arange(12) % 2
+    labels = {
+        "classes": np.eye(2)[instruments],
+        "unseen": np.eye(2)[np.repeat([0, 1], 4)],
+        "tags": np.column_stack([instruments == 0, instruments == 1, np.arange(12) % 3 > 0]),
+    }[task].astype(np.float32)
+
+    def tried(features):
+        monkeypatch.setattr(study, "features", lambda *_: features)
+        return study.measure(Cell(method="untrained", details={"task": task, "classifier": classifier}))[score]
+
+    monkeypatch.setattr(_artist_transfer, "FIT", dataclasses.replace(_artist_transfer.FIT, max_epochs=40))
+    spread = 0.01 * np.random.default_rng(1).standard_normal(labels.shape).astype(np.float32)
+    assert tried(labels + spread) == 1
+    assert tried(spread) < 1
+
+
+def test_features_of_an_untrained_network_are_those_of_its_clips(study):
+    sounds, features = study.sounds("classes", 22_050), study.features("untrained", 0, 0, "classes")
+    network = study.start("untrained", 0, 0).eval()
+    short = torch.from_numpy(np.resize(sounds.whole(5), network.frontend.n_samples_for(network.frontend.n_frames)))
+    with torch.inference_mode():
+        wanted = network.forward_layers(network.frontend(short[None]))["conv5"]
+    assert np.allclose(features[5], wanted.flatten(), atol=1e-5)
+    assert not np.allclose(features[5], features[6], atol=1e-3)
 
 
 def test_songs_of_unseen_artists_are_divided_as_their_split_says(study):
@@ -211,6 +281,21 @@ def test_test_songs_of_known_artists_are_recognised(study):
     found = study.measure(Cell(method="basic", details={"artists": 4, "task": "training"}))
     assert 0 <= found["known_accuracy"] <= 1
     assert (found["n_songs"], found["parameters"]) == (8, 264_448 + 257 * 4)
+
+
+def test_settings_that_are_not_as_by_default_are_told(study):
+    assert ArtistConfig().changed() == ArtistConfig.of({"max_epochs": 1000}).changed() == []
+    (told,) = (remark for remark in study.remarks() if remark.startswith("Otherwise than by default"))
+    wanted = (
+        "artists=2,4 (500,1000,2000,5000,10000); songs=4 (20); unseen=2 (500); softmax_runs=2 (10); "
+        "max_epochs=1 (1000); norm_momentum=0.1 (0.01)."
+    )
+    assert told.endswith(wanted)
+    few = {"dropout": 0, "hidden_layers": 2, "patience": 3, "stop_after": 9, "classifiers": "knn"}
+    assert ArtistConfig.of(few).changed() == [
+        "classifiers=knn (softmax,knn,lda)", "hidden_layers=2 (0)", "dropout=0 (0.5)", "patience=3 (1)",
+        "stop_after=9 (6)",
+    ]  # fmt: skip
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
@@ -262,6 +347,30 @@ def test_claim_shows_or_does_not(start, holds, fails):
     assert shows(holds) is True
     assert shows(fails) is False
     assert shows(holds[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "shows"),
+    [
+        ((0.5, 0.4, 0.3, 0.2, 0.6), False),  # falls four times, and jumps once
+        ((0.2, 0.1, 0.4, 0.3, 0.5), True),
+        ((0.3, 0.3, 0.3), False),
+    ],
+    ids=str,
+)
+def test_features_are_better_only_where_most_numbers_of_artists_say_so(levels, shows):
+    claim = claims_of([row("basic", level, number) for number, level in enumerate(levels, 2)])[0]
+    assert claim.shows is shows
+    assert f"{100 * levels[0]:.1f}" in claim.figures
+
+
+def test_claim_says_on_how_few_clips_it_stands():
+    def figures(n_test):
+        rows = [{**row("basic", 0.5, n), "fold": fold, "n_test": n_test} for n in (5, 9) for fold in (1, 2)]
+        return claims_of(rows)[0].figures
+
+    assert "Only 24 clips for testing" in figures(12)
+    assert "Only" not in figures(500)
 
 
 def test_pictures_have_the_levels_of_what_learned_no_artists():

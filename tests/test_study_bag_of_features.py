@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,19 +14,27 @@ from _made_study import made_study
 from _networks import create, noise
 
 import taggram
-from taggram.errors import AudioError, ConfigError
+from taggram.errors import AudioError, ConfigError, DatasetError, TrainingError
 from taggram.frontends import create_frontend, onset_curve
 from taggram.learning.bags import bag_of_clip
 from taggram.learning.sparse_rbm import RBM
 from taggram.learning.whitening import Whitening
 from taggram.models.bag_of_features import AGC_MEL
 from taggram.studies import _bag_of_features_cells as cells
+from taggram.studies import _bag_of_features_pictures as pictures
 from taggram.studies import _bag_of_features_results as results
 from taggram.studies._bag_of_features_song import Bags, annotation, logits_of, song_fit, start_as, train_song
-from taggram.studies._bag_of_features_units import ACOUSTICS, acoustics_of, centres_hz, images_of, tag_differences
+from taggram.studies._bag_of_features_units import (
+    ACOUSTICS,
+    Units,
+    acoustics_of,
+    centres_hz,
+    images_of,
+    tag_differences,
+)
 from taggram.studies._base import Cell
 from taggram.studies.bag_of_features import BagOfFeaturesConfig
-from taggram.studies.run import run_study
+from taggram.studies.run import page_of, run_study
 from taggram.tagger import one_torch_thread
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -55,6 +65,13 @@ def run(values, tmp_path_factory):
 def study(run, values):
     data = made_study("bag_of_features", values, run.folder)
     return data
+
+
+@pytest.fixture
+def copied(run, values, study, tmp_path):
+    """The study in a copy of its folder, in which cells may be measured anew."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    return made_study("bag_of_features", values, tmp_path / "run", study.data)
 
 
 def first_cell(study, method):
@@ -123,6 +140,20 @@ def test_commonest_tags_are_kept(values, tmp_path):
     assert study.labels(rows).shape == (len(rows), 2)
 
 
+@pytest.mark.parametrize("tested", [("high", ""), ("low|high", "low")], ids=["none has it", "all have it"])
+def test_nothing_is_learned_where_no_tag_that_is_kept_can_be_scored(tmp_path, tested):
+    import soundfile
+
+    rows = [("0.wav", "train", "low"), ("1.wav", "train", "low|high")]
+    rows += [(f"{number}.wav", "test", tags) for number, tags in enumerate(tested, 2)]
+    for path, _, _ in rows:
+        soundfile.write(tmp_path / path, sound_of(("low",), 22_050), 22_050)
+    write_csv(tmp_path, rows)
+    values = {"data": "csv", "data.root": str(tmp_path), "data.min_count": 1, "n_tags": 1, **SHORT}
+    with pytest.raises(DatasetError, match="none of the 1 tags can be scored on the 2 clips for testing"):
+        made_study("bag_of_features", values, tmp_path / "run")
+
+
 # -- patches, RBM, bags ------------------------------------------------------------------------------------------------
 
 
@@ -164,10 +195,13 @@ def test_blocks_of_patches_are_gone_on_from_and_removed(values, tmp_path, monkey
 def test_silent_clip_gives_no_patches(tmp_path):
     import soundfile
 
-    for number, tags in enumerate([("low",), (), ("high",)]):
+    for number, tags in enumerate([("low",), (), ("high",), ("high",)]):
         sound = sound_of(tags, 22_050, number) if tags else np.zeros(22_050)
         soundfile.write(tmp_path / f"{number}.wav", sound, 22_050)
-    write_csv(tmp_path, [("0.wav", "train", "low"), ("1.wav", "train", ""), ("2.wav", "test", "low")])
+    write_csv(
+        tmp_path,
+        [("0.wav", "train", "low"), ("1.wav", "train", ""), ("2.wav", "test", "low"), ("3.wav", "test", "")],
+    )
     values = {"data": "csv", "data.root": str(tmp_path), "data.min_count": 1, **SHORT}
     study = made_study("bag_of_features", values, tmp_path / "run")
     silent = study.sound.index("train")[1]
@@ -313,6 +347,77 @@ def test_best_weight_costs_are_chosen_by_validation(run, study):
     assert row["costs"] in {one["costs"] for one in tried if one["valid_auc"] == row["valid_auc"]}
 
 
+def tries(study):
+    return [cell for phase in study.phases() for cell in phase if cell.method == "try"]
+
+
+def measured_file(study, cell):
+    return study.folder / "cells" / f"{cell.key}.json"
+
+
+def test_try_has_no_figures_of_the_test(study):
+    measured = [study.measured(cell) for cell in tries(study)]
+    assert not any("macro_roc_auc" in one or "by_tag" in one for one in measured)
+
+
+def test_weight_costs_are_told_apart_by_one_seed(copied, monkeypatch):
+    seen = {"rbm": [], "song": []}
+
+    def train_rbm(examples, config, **options):
+        seen["rbm"].append((config.weight_cost, config.seed))
+        return RBM(noise(8, 16), noise(8), noise(16), "relu"), [{"error": 0.0, "activation": 0.0}]
+
+    def train_song(model, train, valid, config, **options):
+        seen["song"].append((config.seed, model.head.weight.clone()))
+        return [{"epoch": 1.0, "valid_auc": 0.5, "valid_loss": 1.0}]
+
+    monkeypatch.setattr(cells, "train_rbm", train_rbm)
+    monkeypatch.setattr(cells, "train_song", train_song)
+    for cell in copied.phases()[3]:
+        cells.learn_stacked(copied, cell)
+    costs, seeds = zip(*seen["rbm"])
+    assert costs == (0.001, 0.01)
+    assert seeds[0] == seeds[1]
+    for cell in tries(copied):
+        cells.learn_song(copied, cell)
+    (first_seed, first), *others = seen["song"]
+    assert len(others) == 2
+    assert all(seed == first_seed and torch.equal(head, first) for seed, head in others)
+
+
+def test_best_is_chosen_among_what_could_be_trained(copied):
+    cell, (first, *others) = first_cell(copied, "pretrained"), tries(copied)
+    measured_file(copied, first).unlink()
+    found = copied.measure(cell)
+    assert found["failed_costs"] == [first.details["costs"]]
+    assert found["n_tried"] == len(others) == 2
+    assert found["valid_auc"] == max(copied.measured(one)["valid_auc"] for one in others)
+    assert (copied.folder / found["model"]).exists()
+
+
+def test_nothing_to_choose_among_is_said(copied):
+    for one in tries(copied):
+        measured_file(copied, one).unlink()
+    with pytest.raises(TrainingError, match=r"none of the 3 networks .* 0\.001\+0\.01"):
+        copied.measure(first_cell(copied, "pretrained"))
+
+
+def test_network_on_an_rbm_that_failed_says_so(copied):
+    copied.path_of("stack", first_cell(copied, "stack"), with_costs="0.01").unlink()
+    with pytest.raises(TrainingError, match=r"the RBM with weight costs 0\.01, .* could not be trained"):
+        copied.measure(tries(copied)[-1])
+
+
+@pytest.mark.slow
+def test_rbm_that_diverges_takes_no_other_with_it(values, tmp_path):
+    diverging = {**values, "weight_costs": (0.001, 999_999.0), "stack_epochs": 20, "methods": "pretrained"}
+    run = run_study("bag_of_features", diverging, tmp_path, n_workers=1)
+    assert {failure.error for failure in run.failures} == {"TrainingError"}
+    (row,) = run.results["cells"]
+    assert (row["costs"], row["n_tried"]) == ("0.001+0.001", 1)
+    assert "pre-training failed with 0.001+999999, 999999+999999" in run.table
+
+
 # -- what units are ----------------------------------------------------------------------------------------------------
 
 
@@ -371,9 +476,52 @@ def test_centres_of_bands_rise_to_half_the_rate():
 def test_units_of_a_tag_are_those_of_its_clips_less_those_of_others():
     bags = np.array([[1, 0], [3, 0], [0, 4]], np.float32)
     labels = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]], np.float32)
-    found = tag_differences(bags, labels)
+    found, errors = tag_differences(bags, labels)
     assert found[0].tolist() == [2, -4]
     assert np.isnan(found[1:]).all()
+    assert np.isnan(errors).all()  # of so few clips
+
+
+def test_error_of_a_difference_is_that_of_students_test():
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(0)
+    bags = rng.random((30, 4), np.float32)
+    labels = (np.arange(30) < 7).astype(np.float32)[:, None]
+    differences, errors = tag_differences(bags, labels)
+    np.testing.assert_allclose(differences[0] / errors[0], ttest_ind(bags[:7], bags[7:]).statistic, rtol=1e-4)
+
+
+def units_of(differences, errors):
+    n_units = len(differences[0])
+    acoustics = np.tile(np.arange(1, n_units + 1, dtype=np.float32)[:, None], (1, len(ACOUSTICS)))
+    return Units(
+        np.zeros((n_units, 8, 64), np.float32), np.zeros((8, 64), np.float32), acoustics, np.zeros(n_units, np.float32),
+        np.array(differences, np.float32), np.array(errors, np.float32), MELS_HZ,
+    )  # fmt: skip
+
+
+def test_rare_tag_is_not_in_front_by_its_difference_alone():
+    few = float("nan")
+    units = units_of([[0.9, 0.1], [0.3, 0.5], [0.2, 0.4]], [[few, few], [0.2, 0.2], [0.05, 0.05]])
+    assert units.strongest(3) == [2, 1]
+    table = results.unit_table(units, ["rare", "loud", "slow"])
+    assert [line[:4] for line in table.rows] == [["slow", "1, 0", "0.400", "8.0"], ["loud", "1, 0", "0.500", "2.5"]]
+
+
+def test_activation_of_units_is_that_of_the_clips_for_testing(study):
+    cell = first_cell(study, "units")
+    rows = study.sound.index("test").tolist()
+    model = cells.feature_network(study, cell)
+    model.frontend.sample_bits = 16
+    wanted = np.mean([bag_of_clip(model, study.sound.whole(row))[1].numpy() for row in rows], axis=0)
+    np.testing.assert_allclose(study.activation(cell), wanted, rtol=1e-5)
+    np.testing.assert_allclose(Units.load(study.path_of("units", cell)).activation, wanted, rtol=1e-5)
+
+
+def test_bags_of_a_block_are_all_that_its_file_holds_a_clip(study):
+    path = study.path_of("bags", first_cell(study, "bags"), block=0)
+    assert path.stat().st_size < 4 * (len(study.sound) + 2) * 16 + 1024  # bags, and two rows of sums at most
 
 
 def test_units_are_written_by_centroid(run):
@@ -423,6 +571,37 @@ def test_claim_shows_or_does_not(start, better, worse):
     assert shows(start, row(**better), row(auc=0.7, **worse)) is True
     assert shows(start, row(**better), row(auc=0.9, **worse)) is False
     assert shows(start, row(**better)) is None
+    other = {"patch_frames": 6}
+    assert shows(start, row(**better, **other), row(auc=0.7, **worse, **other)) is True
+
+
+def test_claim_does_not_show_on_what_is_printed_alike():
+    first, second = row(auc=0.91704), row("no_dropout", auc=0.91696)
+    claim = next(one for one in results.claims_of([first, second], is_papers=False) if one.words.startswith("dropout"))
+    assert (claim.shows, claim.figures) == (False, "AROC-tag 0.917 beside 0.917.")
+    assert shows("Deep-BoF", row(auc=0.8704), is_papers=True) is False
+
+
+def test_claim_says_among_how_many_tries_the_best_was_chosen():
+    rows = [row(n_tried=10), row("random_start", auc=0.7)]
+    figures = [one.figures for one in results.claims_of(rows, is_papers=True)]
+    assert "0.800 (best of 10 in validation)." in figures
+    assert "AROC-tag 0.800 (best of 10 in validation) beside 0.700." in figures
+
+
+def test_pre_training_that_failed_is_said_under_the_table():
+    table = results.main_table([row(costs="0.001", failed_costs=["0.1"])])
+    assert table.note.endswith("Of pre-trained, run 0, pre-training failed with 0.1.")
+
+
+def test_rbms_of_several_runs_are_told_apart():
+    whitening = {"n_patches": 9, "n_components": 5, "variance_kept": 0.9, "covariance_error": 0.0}
+    whitening |= {"covariance_off_diagonal": 0.0, "largest_variance": 0.9, "activation_std": 0.0}
+    facts = {**whitening, "mean_activation": 0.0203, "units_near_target": 1.0}
+    rows = [row(**facts, run=run) for run in (0, 1)]
+    assert [line[0] for line in results.rbm_table(rows).rows] == ["0", "1"]
+    figures = [one.figures for one in results.claims_of(rows, is_papers=False)]
+    assert "0.0203 for 0.02 (run 0), 0.0203 for 0.02 (run 1)." in figures
 
 
 def test_networks_that_differ_in_two_things_are_not_compared():
@@ -443,6 +622,75 @@ def test_covariance_of_whitened_patches_shows(off, wanted):
 @pytest.mark.parametrize(("is_papers", "auc", "wanted"), [(True, 0.9, True), (True, 0.8, False), (False, 0.9, None)])
 def test_best_of_before_is_beaten_on_its_data_alone(is_papers, auc, wanted):
     assert shows("Deep-BoF", row(auc=auc), is_papers=is_papers) is wanted
+
+
+def like_hamel(study, parts, n_tags=160):
+    """The study, on clips of which only the numbers are known."""
+    facts = {**study.data["facts"], "tags": [f"tag {number}" for number in range(n_tags)]}
+    made = type(study)(study.config, study.folder, {**study.data, "facts": facts})
+    made.__dict__["sound"] = SimpleNamespace(index=lambda part: range(parts[part]))
+    return made
+
+
+HAMEL = {"train": 14_660, "valid": 1_629, "test": 6_498}
+
+
+@pytest.mark.parametrize(
+    ("parts", "n_tags", "wanted"),
+    [
+        (HAMEL, 160, True),
+        ({**HAMEL, "test": 6_499}, 160, True),
+        (HAMEL, 50, False),
+        ({**HAMEL, "train": 14_659}, 160, False),
+        ({**HAMEL, "test": 6_500}, 160, False),
+    ],
+    ids=str,
+)
+def test_data_of_the_paper_is_known_by_its_numbers(study, parts, n_tags, wanted):
+    made = like_hamel(study, parts, n_tags)
+    rows = [row(auc=0.9)]
+    claim = next(one for one in made.claims(rows) if one.words.startswith("Deep-BoF"))
+    assert claim.shows is (True if wanted else None)
+    assert ("not the data of the paper" in page_of(made, rows, 1)) is not wanted
+    names = [label.get_text() for label in made.draw(rows)["scores"].axes[0].get_yticklabels()]
+    assert ("published: Deep-BoF" in names) is wanted
+
+
+@pytest.mark.parametrize("split", ["dir-all", "dir-tagged"])
+def test_other_splits_of_magnatagatune_are_not_those_of_the_paper(study, split):
+    made = like_hamel(study, {"train": 18_706, "valid": 1_825, "test": 5_329})
+    made.data["facts"].update(name="mtt", split=split)
+    page = page_of(made, [row(auc=0.9)], 1)
+    assert "which is not the data of the paper" in page
+    assert "above 0.87, the best of before: was not measured" in page
+    assert f"the split is {split}" in page
+
+
+def test_names_of_networks_stand_beside_their_figures():
+    rows = [row(layers=n, sampling="random", pool_frames=pool) for n in (1, 2, 3) for pool in (22, 43, 86, 172)]
+    figure = pictures.draw_scores(rows, "clips", is_papers=False)["scores"]
+    figure.draw_without_rendering()
+    left, right = (axes.get_window_extent() for axes in figure.axes)
+    assert figure.legends == []
+    assert len(figure.axes[0].get_yticklabels()) == 12
+    assert left.width + right.width > figure.bbox.width / 2
+    assert figure._suptitle.get_window_extent().y0 > left.y1
+
+
+def test_activations_that_lie_close_together_are_seen():
+    history = [{"epoch": 1.0, "error": 1.0, "activation": 0.1}]
+    figure = pictures.draw_training({"history": history, "activation": [0.3, 0.3 + 1e-6]}, 0.02)
+    axes = figure.axes[2]
+    low, high = axes.get_xlim()
+    (bar,) = [patch for patch in axes.patches if patch.get_height()]
+    assert (bar.get_height(), low < 0.02 < 0.3 < high) == (2, True)
+    assert bar.get_width() > (high - low) / 60
+
+
+def test_activations_at_their_target_are_drawn():
+    history = [{"epoch": 1.0, "error": 1.0, "activation": 0.02}]
+    figure = pictures.draw_training({"history": history, "activation": [0.02, 0.02]}, 0.02)
+    assert max(patch.get_height() for patch in figure.axes[2].patches) == 2
 
 
 # -- the whole of it ---------------------------------------------------------------------------------------------------
@@ -474,9 +722,7 @@ def test_network_has_the_features_that_the_bags_were_made_with(run, study):
     cell = first_cell(study, "random_start")
     model = taggram.load_model(run.folder / "files" / cell.key)
     row = study.sound.index("test")[:1]
-    bag, activation = bag_of_clip(model, study.sound.whole(int(row[0])))
-    torch.testing.assert_close(bag, study.bags(cell, row)[0])
-    torch.testing.assert_close(activation, study.bags(cell, row, "activations")[0])
+    torch.testing.assert_close(bag_of_clip(model, study.sound.whole(int(row[0])))[0], study.bags(cell, row)[0])
 
 
 def test_second_call_measures_nothing(run, values):
@@ -485,7 +731,7 @@ def test_second_call_measures_nothing(run, values):
     assert (told, again.results["cells"]) == ([], run.results["cells"])
 
 
-@pytest.mark.parametrize("method", ["whitening", "rbm", "bags", "stack", "random_start", "units"])
+@pytest.mark.parametrize("method", ["whitening", "rbm", "bags", "stack", "try", "random_start", "pretrained", "units"])
 def test_cell_that_is_measured_again_gives_the_same(study, method):
     cell = first_cell(study, method)
     with one_torch_thread():

@@ -121,7 +121,8 @@ def row(name, roc_auc, accuracy=None):
     return {
         "method": name, "network": name, "macro_roc_auc": roc_auc, "macro_roc_auc_interval": [roc_auc, roc_auc],
         "macro_pr_auc": 0.5, "macro_pr_auc_interval": [0.4, 0.6], "accuracy": accuracy, "parameters": 1000,
-        "mflop_per_s": 10.0, "train_s": 5.0, "tag_s_per_hour": 2.0, "tag_beside_musicnn": 0.5,
+        "mflop_per_s": 10.0, "train_s": 5.0, "patch_s": 3.0, "trained_on": "cpu",
+        "tag_s_per_hour": 2.0, "tag_beside_musicnn": 0.5,
     }  # fmt: skip
 
 
@@ -134,6 +135,14 @@ def test_best_network_comes_first():
 def test_accuracy_is_shown_where_exactly_one_tag_holds():
     assert "accuracy, %" not in table_of([row("vgg", 0.7)]).columns
     assert table_of([row("vgg", 0.7, accuracy=0.25)]).rows[0][3] == "25.0"
+
+
+def test_network_that_was_not_trained_is_told_and_costs_no_other(values, tmp_path):
+    values = {**values, "networks": "local_mel,o_p_net", "lr": 1e38}
+    failed = run_study("compare", values, tmp_path / "run", n_workers=1)
+    told = [failure.message for failure in failed.failures]
+    assert any("local_mel was not trained, as was said of it before" in message for message in told)
+    assert (tmp_path / "run" / "table.md").exists()
 
 
 def test_unknown_network_is_answered_with_the_nearest():

@@ -5,20 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
 from _made_sounds import write_set
 from _made_study import made_study
 
-from taggram.errors import ConfigError
+from taggram.errors import ConfigError, DatasetError
 from taggram.learning.evaluate import Evaluation
 from taggram.learning.label_reduction import Reduction
+from taggram.learning.tag_map import cooccurrence_vectors
 from taggram.studies import _label_reduction_results as results
 from taggram.studies._base import Cell
+from taggram.studies._label_reduction_pictures import draw_networks
 from taggram.studies._label_reduction_published import BY_TAG
+from taggram.studies._worker import make_study
 from taggram.studies.label_reduction import LabelReductionConfig, _known_groups
-from taggram.studies.run import run_study
+from taggram.studies.run import page_of, run_study
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -79,6 +85,39 @@ def test_labels_and_counts_are_written(study):
     assert int(counts["high"]["n_clips_merged"]) == study.reduction.n_merged["tone"]
 
 
+def test_map_of_clips_is_that_of_their_labels(study):
+    rows = np.concatenate([study.sound.index(part) for part in ("train", "valid", "test")])
+    wanted, seen = cooccurrence_vectors(study.sound.labels(rows), study.sound.tags), []
+    made = type(study)(study.config, study.folder, study.data)
+    made._save_map = lambda vectors, _: seen.append(vectors)
+    assert made.measure(Cell(method="map", details={"of": "clips"}))["n_tags"] == 2
+    assert np.array_equal(seen[0].vectors, wanted.vectors)
+
+
+WORDS = "".join(f"{word} {number} 1 {number * number}\n" for number, word in enumerate(("tone", "noisy")))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "No such file"), ("no words\n", "no file of word vectors"), ("a 1 2\n", "none of the")]
+)
+def test_word_vectors_are_read_before_anything_is_trained(values, tmp_path, text, message):
+    path = tmp_path / "words.txt"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=message):
+        made_study("label_reduction", {**values, "vectors": str(path)}, tmp_path)
+
+
+def test_other_words_at_the_same_place_make_another_map(values, tmp_path):
+    path, keys = tmp_path / "words.txt", []
+    for text in (WORDS, WORDS.replace("2", "3").replace(" 1\n", " 7\n"), WORDS):
+        path.write_text(text, encoding="utf-8")
+        study = made_study("label_reduction", {**values, "vectors": str(path)}, tmp_path)
+        keys += [cell.key for cell in study.phases()[0] if "words" in cell.key]
+    assert len(keys) == 3
+    assert keys[0] == keys[2] != keys[1]
+
+
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +145,39 @@ def test_default_training_is_20_epochs_in_batches_of_64(study):
 def test_literal_training_is_210_updates_of_700(study):
     fit = published_study(study).fit(cell(training="literal"))
     assert (fit.max_steps, fit.batch_size, fit.lr, fit.keep) == (210, 700, 0.001, "last")
-    assert fit.max_epochs == 210  # here all clips make one batch
+    assert fit.max_epochs >= 210  # here all clips make one batch
+
+
+def measure_and_die(settings):
+    """Measure a cell in this process, and end it as kill -9 does in its second epoch."""
+    from taggram.learning.system import TaggingSystem
+
+    begin = TaggingSystem.on_train_batch_start
+
+    def dies(self, *arguments):
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        begin(self, *arguments)
+
+    TaggingSystem.on_train_batch_start = dies
+    make_study(settings).measure(cell("emarkou_2"))
+
+
+@pytest.mark.slow
+def test_cell_that_was_killed_in_training_goes_on_to_the_same(study, tmp_path):
+    made = []
+    for name in ("whole", "cut"):
+        (tmp_path / name / "files").mkdir(parents=True)
+        config = {**study.config.to_dict(), "max_epochs": 3}
+        made.append({"study": study.name, "config": config, "folder": str(tmp_path / name), "data": study.data})
+    killed = multiprocessing.get_context("spawn").Process(target=measure_and_die, args=(made[1],))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    run = tmp_path / "cut" / "files" / cell("emarkou_2").key
+    assert len((run / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 2  # an epoch was done
+    whole, cut = (make_study(settings).measure(cell("emarkou_2")) for settings in made)
+    assert cut == whole
 
 
 def test_literal_training_starts_with_deviation_1(study):
@@ -173,27 +244,43 @@ def test_examples_are_alphabetical_and_hits_are_bold(decided):
     ("a", "b", "wanted"), [([1, 2, 3], [4, 5, 9], 1), ([1, 2, 3], [3, 2, 1], -1), ([1, 1, 2], [1, 2, 2], 0.5)]
 )
 def test_rank_correlation(a, b, wanted):
-    assert results.rank_correlation(a, b) == pytest.approx(wanted)
+    assert results.rank_correlation(a, b)[0] == pytest.approx(wanted)
 
 
 def test_rank_correlation_of_equal_values_is_not_defined():
-    assert math.isnan(results.rank_correlation([1, 1], [1, 2]))
+    assert math.isnan(results.rank_correlation([1, 1], [1, 2])[0])
 
 
-def decided_row(accuracy, recall, valid_auc=0.8):
+def decided_row(accuracy, recall, valid_auc=0.8, **details):
     decisions = {
-        tag: {"n_positive": 9 - place, "accuracy": accuracy[place], "recall": recall[place]}
-        for place, tag in enumerate(("a", "b", "c"))
+        f"tag {place}": {"n_positive": 99 - place, "accuracy": accuracy[place], "recall": recall[place]}
+        for place in range(len(accuracy))
     }
-    return {"method": "emarkou_3", "valid_auc": valid_auc, "decisions": decisions}
+    return {"method": "emarkou_3", "valid_auc": valid_auc, "decisions": decisions, **details}
 
 
-def test_reading_of_the_charts_shows_or_does_not():
-    def shows(*row):
-        return [one.shows for one in results.claims([decided_row(*row)])]
+RISES = [0.7 + 0.01 * place for place in range(12)]
+HARDLY = [0.5, 0.9, 0.6, 0.7, 0.4, 0.8, 0.55, 0.65, 0.95, 0.45, 0.75, 0.85]  # rank correlation of 0.22
 
-    assert shows([0.7, 0.8, 0.9], [0.5, 0.2, 0.1]) == [True, True]
-    assert shows([0.9, 0.8, 0.7], [0.1, 0.2, None]) == [False, None]
+
+@pytest.mark.parametrize(
+    ("accuracy", "recall", "shows"),
+    [
+        (RISES, RISES[::-1], [True, True]),
+        (RISES[::-1], RISES, [False, False]),
+        (RISES[:10], [*RISES[9::-1][:9], None], [True, None]),  # of nine tags nothing can be told
+        (HARDLY, HARDLY[::-1], [None, None]),
+        ([0.5] * 12, [0.5] * 12, [None, None]),
+        (RISES[:8], RISES[7::-1], [None, None]),
+    ],
+)
+def test_reading_of_the_charts_shows_does_not_or_cannot_be_told(accuracy, recall, shows):
+    found = results.claims([decided_row(accuracy, recall)])
+    assert [one.shows for one in found] == shows
+    assert all("of the published charts" in one.figures for one in found)
+
+
+def test_without_a_network_nothing_is_said_of_the_charts():
     assert [one.shows for one in results.claims([])] == [None, None]
 
 
@@ -201,6 +288,32 @@ def test_charts_of_the_source_say_what_it_reads_out_of_them():
     assert len(BY_TAG) == 50
     assert np.mean([accuracy for accuracy, _ in BY_TAG.values()]) == pytest.approx(0.896, abs=5e-4)
     assert np.mean([recall for _, recall in BY_TAG.values()]) == pytest.approx(0.112, abs=5e-4)
+
+
+def test_published_network_is_not_among_those_that_were_measured(study):
+    networks, published, *_ = results.tables([], study.reduction)
+    assert networks.rows == []
+    assert (published.title, published.rows[0][-2:]) == ("Published, on other data", ["0.896", "0.112"])
+
+
+@pytest.mark.parametrize("split", ["dir-all", "dir-tagged"])
+def test_no_split_is_that_of_the_source(study, split):
+    facts = {**study.data_facts(), "name": "mtt", "split": split}
+    made = type(study)(study.config, study.folder, {**study.data, "facts": facts})
+    assert "which is not the data of the paper" in page_of(made, [], 1).splitlines()[0]
+
+
+def test_networks_are_drawn_to_a_tenth_with_the_intervals_of_the_clips():
+    kinds = {"features": "mel", "training": "default"}
+    areas = {"macro_roc_auc": 0.5512, "macro_roc_auc_interval": [0.52, 0.58]}
+    row = {"method": "emarkou_2", "run": 0, **kinds, **areas}
+    other = {**row, "method": "emarkou_3", "macro_roc_auc": 0.5561}
+    (axes,) = draw_networks([row, other], title="made").axes
+    assert [text.get_text() for text in axes.texts] == ["55.1", "55.6"]
+    assert [52, 58] in [pytest.approx(line.get_xdata()) for line in axes.lines]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        results.NETS["emarkou_2"].title, results.NETS["emarkou_3"].title,
+    ]  # fmt: skip
 
 
 def test_network_of_the_tables_is_the_best_in_validation():
@@ -233,7 +346,7 @@ def test_setting_without_sense_is_refused(settings, message):
 @pytest.mark.slow
 def test_study_from_words_to_files(values, tmp_path):
     words = tmp_path / "words.txt"
-    words.write_text("".join(f"{word} {number} 1 {number * number}\n" for number, word in enumerate(("tone", "noisy"))))
+    words.write_text(WORDS, encoding="utf-8")
     asked = {**values, "methods": "emarkou_2", "features": "mel,logmel", "vectors": str(words)}
     out = tmp_path / "run"
     first = run_study("label_reduction", asked, out, n_workers=1)

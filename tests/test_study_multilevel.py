@@ -12,16 +12,18 @@ import soundfile
 from _made_sounds import RATE, TAGS, sound_of, write_csv, write_set
 from _made_study import made_study
 
-from taggram.errors import ConfigError, TrainingError, UnknownNameError
+from taggram.datasets.gtzan import GENRES
+from taggram.errors import ConfigError, DatasetError, TaggramError, TrainingError, UnknownNameError
 from taggram.learning.aggregation import SCORES
 from taggram.models._saved import load_model
 from taggram.studies._base import Cell
 from taggram.studies._multilevel_config import MultilevelConfig
 from taggram.studies._multilevel_nets import SAMPLES, choices_of, describe_given, given_nets, local_nets, whole_of
-from taggram.studies._multilevel_results import Results, claims_of, tables_of
+from taggram.studies._multilevel_results import PUBLISHED, Results, WhichData, claims_of, tables_of
 from taggram.studies._worker import measure_cell
 from taggram.studies.run import run_study
 from taggram.tagger import Tagger
+from taggram.vocabulary import MSD50, MTT50_MUSICNN
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -83,9 +85,29 @@ def test_nothing_is_measured_twice_under_two_names():
 
 def test_clip_vector_has_a_value_a_filter_of_the_chosen_layers(study):
     (whole,) = cells_of(study, "all")
-    assert study.vectors(study.choice(whole)).shape == (24, 2 * 768)
+    found = study.vectors(study.choice(whole))
+    assert {part: values.shape for part, values in found.items()} == {
+        "train": (16, 2 * 768), "valid": (4, 2 * 768), "test": (4, 2 * 768),
+    }  # fmt: skip
     level = next(cell for cell in cells_of(study, "scales") if cell.details["level"] == "-1")
-    assert study.vectors(study.choice(level)).shape == (24, 1024)
+    assert study.vectors(study.choice(level))["test"].shape == (4, 1024)
+
+
+def test_clip_vector_is_network_after_network_and_layer_after_layer(study):
+    (whole,) = cells_of(study, "all")
+    choice = study.choice(whole)
+    wanted = [study.layers_of(net, (layer,))[layer][study.rows_of["valid"]] for net, layer in choice.parts]
+    assert np.array_equal(study.vectors(choice)["valid"], np.concatenate(wanted, axis=1))
+
+
+def test_layers_that_are_not_chosen_are_not_read(study, monkeypatch):
+    read = []
+    layers_of = study.layers_of
+    monkeypatch.setattr(
+        study, "layers_of", lambda net, layers: read.append((net.scale, *layers)) or layers_of(net, layers)
+    )
+    study.vectors(study.choice(cells_of(study, "single_level")[1]))
+    assert read == [("18", "conv2")]
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
@@ -107,7 +129,19 @@ def test_training_may_be_made_smaller(study):
     fit = config.local_fit("data", study.sound)
     assert (fit.max_epochs, fit.sampling, fit.patches_per_track, fit.lr) == (3, "random", 4, 0.1)
     assert (fit.norm_momentum, fit.keep) == (0.2, "valid_auc")
-    assert len(config.remarks(100)) == 5
+
+
+def test_every_setting_that_is_not_the_default_is_told():
+    config = MultilevelConfig(
+        lengths=(18,), local_epochs=3, units=8, lr=0.05, batch_size=4, max_epochs=9, patience=3, short="slowed"
+    )
+    (told,) = config.remarks(100)
+    assert told == (
+        "Settings that are not the default: lengths=18, short=slowed (not tiled), local_epochs=3, units=8 (not 1024), "
+        "lr=0.05, batch_size=4, max_epochs=9 (not 1000), patience=3 (not 8)."
+    )
+    assert MultilevelConfig(seed=3, runs=2, methods=("all",)).remarks(100) == []
+    assert MultilevelConfig(svm_clips=50).remarks(100)[1] == "Support vector machines learn from 50 random clips."
 
 
 def test_network_is_gone_on_with_and_not_trained_again(study):
@@ -123,7 +157,7 @@ def test_local_scores_are_those_of_the_tagger_of_the_network(study):
     tagger = Tagger(study.files / "network-data-18", device="cpu")
     sound, rows = study.sound_of("data"), study.sound.index("test")
     wanted = [tagger.tag((sound.whole(row), RATE)).scores.mean(0) for row in rows]
-    found = study.layers_of(study.net(cell))[SCORES][rows]
+    found = study.layers_of(study.net(cell), (SCORES,))[SCORES][rows]
     np.testing.assert_allclose(found, np.stack(wanted), atol=1e-4)
 
 
@@ -199,16 +233,46 @@ def test_saved_network_gives_the_scores_of_the_study(tmp_path_factory, values, m
     np.testing.assert_allclose(tagged, kept[0], atol=1e-4)
 
 
-def test_part_for_validation_is_drawn_where_there_is_none(sound, tmp_path, values):
-    lines = (sound / "clips.csv").read_text().replace(",valid,", ",train,")
+@pytest.fixture(scope="module")
+def without_valid(sound, tmp_path_factory):
+    """The same sound without a part for validation."""
+    folder = tmp_path_factory.mktemp("without")
     for path in sound.glob("*.wav"):
-        (tmp_path / path.name).hardlink_to(path)
-    (tmp_path / "clips.csv").write_text(lines)
-    made = made_study("multilevel", {**values, "data.root": str(tmp_path), "methods": "mfcc_svm,all"}, tmp_path / "run")
-    assert made.config.local_fit("data", made.sound).valid_share == 0.1
+        (folder / path.name).hardlink_to(path)
+    (folder / "clips.csv").write_text((sound / "clips.csv").read_text().replace(",valid,", ",train,"))
+    return folder
+
+
+def test_networks_learn_nothing_from_the_clips_by_which_classifiers_are_chosen(
+    without_valid, tmp_path, values, monkeypatch
+):
+    source = {"source": "csv", "source.root": str(without_valid), "source.min_count": 1, "trained_on": "data,source"}
+    made = made_study("multilevel", {**values, "data.root": str(without_valid), **source}, tmp_path)
     rows = made.rows_of
     assert {part: len(some) for part, some in rows.items()} == {"train": 18, "valid": 2, "test": 4}
     assert not set(rows["valid"]) & {*rows["train"], *rows["test"]}
+    learned = []
+
+    def fit_cell(model, data, folder, config, **_):
+        learned.append((config.valid_share, data.index("train").tolist(), data.index("valid").tolist()))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("taggram.studies.multilevel.fit_cell", fit_cell)
+    for cell in cells_of(made, "network"):
+        with pytest.raises(ZeroDivisionError):
+            made.measure(cell)
+    assert learned == [(0.0, rows["train"].tolist(), rows["valid"].tolist())] * 4
+    assert "10% of train is drawn for validation, once for all: of data and source." in made.remarks()
+
+
+def test_one_clip_is_too_few_to_learn_from(sound, tmp_path, values):
+    rows = [("000.wav", "train", "low|high"), ("005.wav", "test", "low"), ("011.wav", "test", "high")]
+    write_csv(tmp_path, rows)
+    for name, *_ in rows:
+        (tmp_path / name).hardlink_to(sound / name)
+    made = made_study("multilevel", {**values, "data.root": str(tmp_path)}, tmp_path / "run")
+    with pytest.raises(DatasetError, match="at least 2 are wanted"):
+        _ = made.rows_of
 
 
 # -- other data, other networks ----------------------------------------------------------------------------------------
@@ -227,8 +291,29 @@ def test_networks_of_the_source_have_its_tags_and_no_local_scores(sound, values,
     cell = cells_of(made, "network")[1]
     made.measure(cell)
     assert load_model(made.files / "network-source-18").tags == ("high", "loud", "low")
-    assert made.layers_of(made.net(cell)).keys() == {"conv1", "conv2", "conv3"}
-    assert made.remarks()[0].startswith("The networks are trained on csv data in source: 12 clips")
+    vectors = cells_of(made, "vectors")[1]
+    assert made.measure(vectors).keys() == {"n_clips", "n_conv1", "n_conv2", "n_conv3"}
+    told = made.remarks()
+    assert told[0].startswith("The networks are trained on csv data in source: 12 clips")
+    assert told[1] == "0 of the 4 clips for testing sound exactly like one of these."
+
+
+def test_sound_for_testing_that_the_source_was_learned_from_is_told(sound, values, tmp_path):
+    source = tmp_path / "source"
+    write_csv(source, [("a.wav", "train", "low"), ("b.wav", "valid", "low"), ("c.wav", "test", "low")])
+    for name, tested in (("a.wav", "005.wav"), ("b.wav", "011.wav"), ("c.wav", "017.wav")):
+        (source / name).hardlink_to(sound / tested)
+    given = {"source": "csv", "source.root": str(source), "source.min_count": 1}
+    made = made_study("multilevel", {**values, **given}, tmp_path / "run")
+    assert made.remarks()[1] == "2 of the 4 clips for testing sound exactly like one of these."
+
+
+@pytest.mark.parametrize("root", ["", "nowhere"])
+def test_missing_source_is_told_before_anything_is_decoded(values, tmp_path, root, monkeypatch):
+    monkeypatch.setattr("taggram.studies.multilevel.prepare_sound", lambda *_, **__: 1 / 0)
+    given = {"source": "csv", **({"source.root": str(tmp_path / root)} if root else {})}
+    with pytest.raises(TaggramError, match="nowhere" if root else "source.root is ''; wanted the folder"):
+        made_study("multilevel", {**values, **given}, tmp_path / "run")
 
 
 def test_source_alone_is_what_networks_are_trained_on_unless_more_is_said():
@@ -237,11 +322,15 @@ def test_source_alone_is_what_networks_are_trained_on_unless_more_is_said():
     assert MultilevelConfig.of({"extractors": "musicnn.mtt"}).origins == ("given",)
 
 
+def without_training(values):
+    return {key: value for key, value in values.items() if key not in ("lengths", "local_epochs", "norm_momentum")}
+
+
 def test_models_that_are_given_are_used_as_they_are(values, tmp_path):
     path = tmp_path / "tiny.safetensors"
     _networks.create("samplecnn", kernel=3, depth=3, n_samples=54, n_tags=3).save(path)
-    given = {"extractors": str(path), "layers": "conv3,conv5", "lengths": (), "methods": "levels,tagger,local"}
-    made = made_study("multilevel", {**values, **given}, tmp_path / "run")
+    given = {"extractors": str(path), "layers": "conv3,conv5", "methods": "levels"}
+    made = made_study("multilevel", {**without_training(values), **given}, tmp_path / "run")
     assert [[cell.method for cell in phase] for phase in made.phases()] == [["vectors"], ["levels"]]
     (cell,) = cells_of(made, "levels")
     assert (cell.details["scale"], made.measure(cell)["n_values"]) == ("tiny", 128 + 512)
@@ -255,6 +344,8 @@ def test_layers_of_given_models_stand_in_their_own_order(tmp_path):
     assert (net.layers, net.levels) == (("conv2", "conv5"), ("-2", "-1"))
     with pytest.raises(ConfigError, match="none of the layers fc1"):
         describe_given([str(path)], ["fc1"])
+    with pytest.raises(ConfigError, match=r"layers has conv99, which none .* Did you mean conv"):
+        describe_given([str(path)], ["conv5", "conv99"])
     with pytest.raises(UnknownNameError, match="musicn"):
         describe_given(["musicn.mtt"], [])
 
@@ -302,6 +393,16 @@ def test_exactly_one_tag_is_scored_by_accuracy_over_ten_runs(sound, values, tmp_
         ({"folds": 1}, "folds is"),
         ({"runs": -1}, "runs is -1"),
         ({"methods": ("level",)}, "no method 'level'"),
+        ({"n_segments": 3}, "n_segments is 3; wanted 0 with system=mel"),
+        ({"methods": "tagger", "system": "sample"}, "methods is 'tagger'; wanted others"),
+        ({"methods": "local", "source": "synth"}, "methods is 'local'; wanted others, or trained_on with data"),
+        ({"extractors": "musicnn.mtt", "methods": "local"}, "methods is 'local'"),
+        ({"extractors": "musicnn.mtt", "methods": "tagger"}, "methods is 'tagger'"),
+        ({"extractors": "musicnn.mtt", "lengths": 18}, r"lengths is \(18,\); wanted nothing where no network"),
+        ({"extractors": "musicnn.mtt", "local_keep": "valid_auc"}, "local_keep is 'valid_auc'; wanted nothing"),
+        ({"extractors": "musicnn.mtt", "local_lr": 0.1}, "local_lr is 0.1; wanted nothing"),
+        ({"extractors": "musicnn.mtt", "system": "sample"}, "system is 'sample'; wanted nothing"),
+        ({"extractors": "musicnn.mtt", "source": "synth"}, "source is 'synth'; wanted nothing with extractors"),
     ],
     ids=str,
 )
@@ -310,10 +411,31 @@ def test_setting_without_sense_is_refused(settings, message):
         MultilevelConfig.of(settings)
 
 
+def test_settings_of_training_count_beside_models_that_are_given():
+    both = {"extractors": "musicnn.mtt", "trained_on": "data,given", "lengths": "18,27"}
+    assert MultilevelConfig.of(both).lengths == (18, 27)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "methods", "there"), [("18", "all", "single_level, levels"), ("18", "scales", "single_level, levels")]
+)
+def test_method_with_nothing_of_its_own_is_refused(lengths, methods, there):
+    config = MultilevelConfig.of({"lengths": lengths, "methods": methods})
+    with pytest.raises(ConfigError, match=f"methods has {methods}, which .* Name some of {there}"):
+        config.nets([])
+
+
+def test_networks_that_no_method_needs_are_not_trained(sound, values, tmp_path):
+    given = {"source": "csv", "source.root": str(sound), "source.min_count": 1, "trained_on": "data,source"}
+    made = made_study("multilevel", {**values, **given, "methods": "local"}, tmp_path)
+    assert {cell.details["trained_on"] for phase in made.phases() for cell in phase} == {"data"}
+
+
 def test_segments_are_spread_for_samples_alone():
-    assert MultilevelConfig(system="sample", n_segments=3).segments.n_segments == 3
-    assert MultilevelConfig(n_segments=3).segments.layout == "contiguous"
-    assert MultilevelConfig(system="sample", extractors=("musicnn.mtt",)).segments.layout == "contiguous"
+    config = MultilevelConfig(system="sample", n_segments=3, extractors=("musicnn.mtt",), trained_on=("data", "given"))
+    assert (config.segments("data").layout, config.segments("data").n_segments) == ("spread", 3)
+    assert (config.segments("given").layout, config.segments("given").n_segments) == ("contiguous", 0)
+    assert MultilevelConfig().segments("data").layout == "contiguous"
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
@@ -328,10 +450,15 @@ def row(method, auc, scale="", level="", *, trained_on="data", run=0, **by_tag):
     return {"method": method, "fold": 0, "run": run, **place, **facts, "by_tag": by_tag or {"a": auc, "b": auc}}
 
 
-def results(*rows, origins=("data",), data="mtt", system="mel"):
-    scales = dict.fromkeys(("18", "27"), LEVELS)
+MTT = WhichData("mtt", "dir-tagged", frozenset(MTT50_MUSICNN))
+MSD = WhichData("msd", "lastfm", frozenset(MSD50))
+GTZAN = WhichData("gtzan", "fault-filtered", frozenset(GENRES))
+
+
+def results(*rows, origins=("data",), data=MTT, source=None, system="mel", scales=("18", "27", "54")):
     return Results(
-        rows, dict.fromkeys(origins, scales), task="several", system=system, data=data, title="made sound"
+        rows, dict.fromkeys(origins, dict.fromkeys(scales, LEVELS)), task="several", system=system, data=data,
+        source=source, title="made sound",
     )  # fmt: skip
 
 
@@ -357,16 +484,52 @@ def test_systems_stand_beside_what_was_published_of_them():
     assert found["MFCC statistics, SVM"][-1] == "-"
 
 
-def test_systems_of_other_data_stand_alone():
-    table = tables_of(results(row("all", 0.9, "all", "all"), data="csv"))[0]
-    assert table.rows[0][-1] == "-"
+def beside(*, trained_on="data", **options):
+    rows = [row("all", 0.9, "all", "all", trained_on=trained_on)]
+    return tables_of(results(*rows, origins=(trained_on,), **options))[0].rows[0][-1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        WhichData("csv", "column", MTT.tags), replace(MTT, split="dir-all"), replace(MTT, tags=MTT.tags | {"gong"}),
+        replace(MSD, split="tagtraum"),
+    ],
+    ids=("other data", "other split", "other tags", "other split of MSD"),
+)  # fmt: skip
+def test_systems_of_other_data_stand_alone(data):
+    assert beside(data=data) == "-"
+
+
+def test_systems_on_the_data_of_the_papers_stand_beside_them():
+    assert [beside(data=MTT), beside(data=MSD), beside(data=MTT, system="sample", scales=SAMPLES)] == [
+        "0.9017", "0.8878", "0.9064",
+    ]  # fmt: skip
+    assert beside(data=MTT, scales=("18", "27")) == "-"  # all of the published ones are three
+
+
+def test_networks_of_another_source_have_no_published_figure_beside_them():
+    assert beside(trained_on="source", source=MSD) == "0.9021"
+    assert beside(trained_on="source", source=MSD, data=GTZAN) == "0.7200"
+    for other in (None, MTT, WhichData("synth", "seeded", MSD.tags), replace(MSD, split="tagtraum")):
+        assert beside(trained_on="source", source=other) == "-"
+    assert beside(trained_on="source", source=MSD, data=replace(GTZAN, split="fold-1")) == "-"
+
+
+def test_study_knows_its_data_and_its_source(sound, values, tmp_path):
+    given = {"source": "csv", "source.root": str(sound), "source.min_count": 1}
+    made = made_study("multilevel", {**values, **given}, tmp_path)
+    which = WhichData("csv", "column", frozenset(TAGS))
+    assert (made.results([]).data, made.results([]).source) == (which, which)
+    assert made.is_papers_data() is False
 
 
 def test_table_has_levels_by_scales():
     table = tables_of(results(*singles("27", 0.5, 0.6, 0.7), row("scales", 0.8, "all", "-1")))[1]
     assert table.columns == ["scale", "level -3", "level -2", "level -1", "all levels"]
     assert [list(line) for line in table.rows] == [
-        ["18", "-", "-", "-", "-"], ["27", "0.500", "0.600", "0.700", "-"], ["all", "-", "-", "0.800", "-"],
+        ["18", "-", "-", "-", "-"], ["27", "0.500", "0.600", "0.700", "-"], ["54", "-", "-", "-", "-"],
+        ["all", "-", "-", "0.800", "-"],
     ]  # fmt: skip
 
 
@@ -376,6 +539,9 @@ def test_published_figures_are_those_of_the_page():
     assert found["mel: several levels and scales"] == ["0.9017", "0.8878", "-"]
     assert found["mel: the same, networks trained on MSD"] == ["0.9021", "-", "0.72"]
     assert found["sample: several levels and scales"] == ["0.9064", "0.8842", "-"]
+    sources = {row["title"]: row["source"] for row in PUBLISHED}
+    assert sources["sample: SampleCNN by itself"].startswith("SMC 2017")
+    assert "poster" in sources["sample: several levels and scales"]
 
 
 @pytest.mark.parametrize(("whole", "wanted"), [(0.8, True), (0.7, False)])
@@ -391,10 +557,22 @@ def test_scales_together_are_held_against_the_best_one(whole, wanted):
     assert shows("all scales together", *ones) is None
 
 
-def test_tags_are_counted_for_which_all_levels_are_the_best():
-    ones = [row("single_level", 0.5, "27", level, a=0.5, b=0.5, c=0.9) for level in LEVELS]
-    assert shows("for most tags", *ones, row("levels", 0.6, "27", "all", a=0.6, b=0.6, c=0.6)) is True
-    assert shows("for most tags", *ones, row("levels", 0.6, "27", "all", a=0.6, b=0.4, c=0.6)) is False
+BY_TAG = {f"tag {number}": 0.6 for number in range(10)}
+LOST = {"tag 0": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("lost", "wanted"), [({}, True), (LOST, True), ({**LOST, "tag 1": 0.4}, False), ({**LOST, "tag 1": 0.5}, False)]
+)
+def test_tags_are_counted_for_which_all_levels_or_all_scales_are_the_best(lost, wanted):
+    low = dict.fromkeys(BY_TAG, 0.5)
+    levels = [row("single_level", 0.5, "27", level, **low) for level in LEVELS]
+    whole = row("levels", 0.6, "27", "all", **BY_TAG | lost)
+    assert shows("for almost all tags (90% here), all levels", *levels, whole) is wanted
+    scales = [row("levels", 0.5, scale, "all", **low) for scale in ("18", "27", "54")]
+    whole = row("all", 0.6, "all", "all", **BY_TAG | lost)
+    assert shows("for almost all tags (90% here), all scales", *scales, whole) is wanted
+    assert shows("for almost all tags (90% here), all scales", *scales[1:], whole) is None
 
 
 def test_classifier_of_clips_is_held_against_the_network_itself():

@@ -136,6 +136,12 @@ def test_clips_that_cannot_be_decoded_may_be_kept_as_zeros(with_zeros):
     assert "2 of them zeros" in with_zeros.data_facts()["words"]
 
 
+def test_zeros_are_refused_where_nothing_knows_their_tags(study, tmp_path):
+    asked = {"data.prepared": study.data["prepared"], "clip_s": SHORT_S, "unreadable": "zeros"}
+    with pytest.raises(ConfigError, match=r"unreadable is 'zeros'; wanted drop where there is data.prepared alone"):
+        made_study("multiscale", asked, tmp_path)
+
+
 def test_bands_are_scaled_by_all_frames_of_train(study):
     mean, std = study.statistics
     frames = np.concatenate(
@@ -171,6 +177,57 @@ def test_shares_of_drawn_parts(n, wanted):
     assert tuple(np.bincount(parts, minlength=3)) == wanted
 
 
+# -- trees -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_trees(tmp_path_factory):
+    """Clips without a part for validation, of which two cannot be decoded."""
+    folder = write_set(tmp_path_factory.mktemp("more"), n_clips=66)
+    text = (folder / "clips.csv").read_text(encoding="utf-8").replace(",valid,", ",train,")
+    (folder / "clips.csv").write_text(f"{text}broken.wav,train,low|noisy\nworse.wav,test,high\n", encoding="utf-8")
+    for name in ("broken", "worse"):
+        (folder / f"{name}.wav").write_bytes(b"no sound")
+    asked = {
+        "data": "csv", "data.root": str(folder), "data.min_count": 1, "clip_s": SHORT_S, "feature_workers": 1,
+        "methods": "boosted_trees", "unreadable": "zeros",
+    }  # fmt: skip
+    return made_study("multiscale", asked, tmp_path_factory.mktemp("trees"))
+
+
+def test_trees_learn_from_the_clips_of_the_networks_and_are_tested_on_the_same(with_trees):
+    pictures, sound = with_trees.pictures, with_trees.sound()
+    assert sound.sample_rate == 16_000
+
+    def ids(data, *parts):
+        names = data.column("track_id")
+        return {names[row] for part in parts for row in data.index(part)}
+
+    assert ids(sound, "train", "valid") == ids(pictures, "train") - {"broken.wav"}
+    assert ids(sound, "test") == ids(pictures, "test") - {"worse.wav"}
+    assert len(sound.index("valid")) == 6  # a tenth, as the networks draw it
+    assert "neither learn from these" in " ".join(with_trees.remarks())
+
+
+def test_trees_are_measured_where_they_are_named(study, with_trees):
+    assert {cell.method for phase in study.phases() for cell in phase if cell.is_scored} == {*NETS}
+    (needed, (trees,)) = with_trees.phases()
+    assert [with_trees.measure(cell) for cell in needed if cell.method == "boosted_trees"] == [{"n_clips": 66}]
+    found = trees.row(with_trees.measure(trees))
+    assert found["n_test"] == 11
+    assert found["macro_roc_auc"] > 0.8  # tones and noise are easy to hear
+    assert results.tables([found], on_papers_data=False)[0].rows[0][1] == "-"
+    assert {*with_trees.draw([found])} == {"scales"}
+
+
+def test_trees_need_sound_and_clips(study, values, root, tmp_path):
+    with pytest.raises(ConfigError, match="clips of train is 16; wanted 40 at least"):
+        made_study("multiscale", {**values, "methods": "boosted_trees"}, tmp_path)
+    asked = {"data.prepared": study.data["prepared"], "clip_s": SHORT_S, "methods": "boosted_trees"}
+    with pytest.raises(ConfigError, match="prepared pictures have no sound"):
+        made_study("multiscale", asked, tmp_path)
+
+
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
@@ -202,41 +259,106 @@ def test_folds_are_refused(values, tmp_path):
 
 
 def row(method, roc_auc, **details):
-    facts = {"parameters": 2_936_810, "macro_pr_auc": 0.3, "valid_auc": 0.85, "best_epoch": 7}
+    facts = {"parameters": 2_936_810, "macro_pr_auc": 0.3, "valid_auc": 0.85, "best_epoch": 7, "history": []}
     interval = {"macro_roc_auc_interval": [roc_auc - 0.02, roc_auc + 0.02]}
     return {"method": method, "fold": 0, "run": 0, "macro_roc_auc": roc_auc, **facts, **interval, **details}
 
 
-def test_best_epoch_is_the_first_of_the_highest_validation():
-    history = [{"epoch": epoch, "valid_auc": area} for epoch, area in enumerate((0.9, 0.7, 0.8, 0.8, None))]
-    assert results.best_epoch(history)["epoch"] == 2
-
-
-def test_table_stands_beside_what_was_published():
-    (table,) = results.tables([row("multiscale", 0.8), row("one_scale", 0.7)])
-    assert table.rows[0][3:5] == ["0.800", "0.780 to 0.820"]
-    assert table.rows[0][-2:] == ["0.904", "0.900"]
-    assert table.rows[1][-2:] == ["-", "-"]
-
-
-@pytest.mark.parametrize(("better", "worse"), [("multiscale", "one_scale"), ("two_scales", "one_scale")])
-def test_order_of_scales_shows_or_does_not(better, worse):
-    def shows(*rows):
-        words = {"multiscale": "three scales tag better than one", "two_scales": "two scales tag better than one"}[
-            better
-        ]
-        return next(one.shows for one in results.claims(rows, on_papers_data=False) if one.words == words)
-
-    assert (shows(row(better, 0.9), row(worse, 0.8)), shows(row(better, 0.8), row(worse, 0.9))) == (True, False)
-    assert shows(row(better, 0.9)) is None
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
-    ("roc_auc", "on_papers_data", "shows"), [(0.905, True, True), (0.88, True, False), (0.9, False, None)]
+    ("areas", "losses", "kept"),
+    [
+        ((0.7, 0.8, 0.8), (0.5, 0.4, 0.3), 3),  # of equal ones that of the lower loss
+        ((0.7, 0.8, 0.8), (0.5, 0.3, 0.4), 2),
+        ((NAN, NAN, NAN), (0.3, 0.2, 0.4), 2),  # no tag could be scored: the loss alone decides
+    ],
+    ids=["the later", "the earlier", "no ROC-AUC"],
 )
-def test_published_figure_is_of_the_papers_data_alone(roc_auc, on_papers_data, shows):
-    found = results.claims([row("multiscale", roc_auc)], on_papers_data=on_papers_data)[-1]
+def test_best_epoch_is_that_whose_weights_are_tested(study, monkeypatch, areas, losses, kept):
+    from taggram.learning.fit import FitResult
+    from taggram.studies import multiscale
+
+    history = [
+        {"epoch": float(epoch), "lr": 0.001, "train_loss": 0.5, "valid_loss": loss, "valid_auc": area}
+        for epoch, (area, loss) in enumerate(zip(areas, losses), start=1)
+    ]
+    cell = Cell(method="one_scale")
+
+    def trained(model, pictures, folder, *_, **__):
+        folder.mkdir(exist_ok=True)
+        return FitResult(model=model, history=history, folder=folder)
+
+    monkeypatch.setattr(multiscale, "fit_cell", trained)
+    found = study.measure(cell)
+    assert found["best_epoch"] == kept
+    assert results.kept_row(found)["valid_loss"] == losses[kept - 1]
+    assert found["valid_auc"] == (None if np.isnan(areas[kept - 1]) else areas[kept - 1])
+    json.dumps(found, allow_nan=False)
+
+
+def test_published_figures_stand_beside_ours_on_its_own_data_alone():
+    rows = [row("multiscale", 0.8), row("one_scale", 0.7)]
+    table, published = results.tables(rows, on_papers_data=True)
+    assert table.rows[0][3:5] == ["0.800", "0.780 to 0.820"]
+    assert published.title == "Published"
+    assert published.rows[0][1:3] == ["0.904", "0.900"]
+    assert results.tables(rows, on_papers_data=False)[1].title == "Published, on other data"
+
+
+def test_orders_of_scales_are_a_note_and_no_claim():
+    rows = [row("multiscale", 0.8), row("two_scales", 0.79), row("one_scale", 0.7)]
+    note = results.tables(rows, on_papers_data=False)[0].note
+    assert "multiscale 0.800 (0.780 to 0.820) and one_scale 0.700 (0.680 to 0.720)." in note
+    assert "multiscale 0.800 (0.780 to 0.820) and two_scales 0.790 (0.770 to 0.810) are too close to tell." in note
+    assert len(results.claims(rows, as_published=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "trees", "shows"),
+    [
+        ([0.9], [0.8], True),
+        ([0.8], [0.9], False),
+        ([0.9], [0.889], None),  # in the interval
+        ([0.99, 0.81], [0.75], None),  # runs differ as much
+        ([0.9], [], None),
+        ([], [0.8], None),
+    ],
+)
+def test_claim_of_the_abstract_is_that_networks_are_clearly_ahead_of_trees(ours, trees, shows):
+    rows = [*(row("multiscale", area) for area in ours), *(row("boosted_trees", area) for area in trees)]
+    claim = results.claims(rows, as_published=False)[0]
+    assert claim.shows is shows
+    assert bool(claim.figures) == bool(ours and trees)
+
+
+@pytest.mark.parametrize(
+    ("roc_auc", "as_published", "shows"), [(0.905, True, True), (0.88, True, False), (0.9, False, None)]
+)
+def test_published_figure_is_of_the_papers_data_alone(roc_auc, as_published, shows):
+    found = results.claims([row("multiscale", roc_auc)], as_published=as_published)[-1]
     assert found.shows is shows
+    assert f"{roc_auc:.3f}" in found.figures
+
+
+@pytest.mark.parametrize(
+    ("settings", "shows"),
+    [
+        ({}, True), ({"stats_from": "all"}, True), ({"max_epochs": 2}, None), ({"batch_size": 16}, None),
+        ({"clip_s": 3.0}, None), ({"norm_momentum": 0.1}, None), ({"super_batches": False}, None),
+        ({"shared_mask": False}, None), ({"split": "dir-all"}, None), ({"tags": ["rock"]}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_published_figure_is_of_the_published_settings_alone(study, settings, shows):
+    from taggram.datasets.mtt import MTT
+
+    facts = {"name": "mtt", "split": "random-18000-2000", "tags": list(MTT.card.vocabularies["mtt50_multiscale"])}
+    given = dict(settings)
+    facts |= {name: given.pop(name) for name in ("split", "tags") if name in given}
+    made = type(study)(MultiscaleConfig(**given), study.folder, {**study.data, "facts": facts})
+    assert made.claims([row("multiscale", 0.9)])[-1].shows is shows
 
 
 def test_tags_that_gain_most_come_first():
@@ -263,7 +385,7 @@ def test_study_from_words_to_files(values, tmp_path):
     assert {path.stem for path in first.pictures} == {"epochs", "scales", "gains"}
     (three, one) = first.results["cells"]
     lines = (tmp_path / "files" / "multiscale_fold-0_run-0" / "history.csv").read_text().splitlines()
-    assert lines[0] == "epoch,lr,train_loss,valid_auc,test_auc"
+    assert lines[0] == "epoch,lr,train_loss,valid_loss,valid_auc,test_auc"
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
     at_best = three["history"][three["best_epoch"]]
     assert at_best["test_auc"] == pytest.approx(three["macro_roc_auc"])

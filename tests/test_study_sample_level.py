@@ -18,7 +18,7 @@ from taggram.studies._sample_level_filters import load_ascents, save_ascents
 from taggram.studies._sample_level_members import ALL, BEST, DEFAULT, FAMILIES, published_rows
 from taggram.studies._sample_level_results import claims_of, tables_of
 from taggram.studies._tagged_sound import score_part
-from taggram.studies._trained_grid import best_epoch, n_parameters
+from taggram.studies._trained_grid import n_parameters
 from taggram.studies._worker import measure_cell
 from taggram.studies.run import page_of
 from taggram.studies.sample_level import SampleLevel, SampleLevelConfig
@@ -160,16 +160,6 @@ def test_networks_begin_with_weights_of_their_own(study):
 def test_norms_may_be_left_out_of_the_count():
     model = create_model("samplecnn", n_tags=50)
     assert (n_parameters(model, with_norms=False), n_parameters(model)) == (1_863_986, 1_869_874)
-
-
-@pytest.mark.parametrize(("keep", "epoch"), [("valid_loss", 2), ("valid_auc", 3), ("last", 4)])
-def test_epoch_that_was_kept_is_found(keep, epoch):
-    losses, areas = [3.0, 1.0, 2.0, 4.0], [float("nan"), 0.5, 0.7, 0.6]
-    history = [
-        {"epoch": float(number), "valid_loss": loss, "valid_auc": area}
-        for number, (loss, area) in enumerate(zip(losses, areas), start=1)
-    ]
-    assert best_epoch(history, keep)["epoch"] == epoch
 
 
 @pytest.mark.parametrize(

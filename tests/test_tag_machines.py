@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -29,8 +31,8 @@ def made(n_clips, seed=0, *, task="several"):
     return features, labels
 
 
-def scored(machine=None, task="several", **parts):
-    train, labels = made(60, task=task)
+def scored(machine=None, task="several", n_clips=60, **parts):
+    train, labels = made(n_clips, task=task)
     parts = parts or {"test": made(30, 1, task=task)[0]}
     return next(machine_scores(train, labels, parts, [machine or Machine()], task=task))
 
@@ -120,3 +122,24 @@ def test_other_numbers_of_clips_and_labels_are_refused():
 def test_no_point_is_refused():
     with pytest.raises(DatasetError, match="no settings"):
         best_machine([], made(3)[1], "several")
+
+
+def test_many_clips_are_scored_without_a_kernel_of_all():
+    train, labels = made(50)
+    many = np.random.default_rng(2).standard_normal((20_000, 6))
+    tracemalloc.start()
+    (found,) = machine_scores(train, labels, {"test": many})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000 * 50 * 8 / 2
+    for some in (slice(1020, 1030), slice(19_990, None)):  # across two blocks, and at the end
+        np.testing.assert_allclose(
+            found.scores["test"][some], scored(few=many[some], n_clips=50).scores["few"], atol=1e-6
+        )
+
+
+def test_sigmoid_keeps_the_order_of_clips():
+    train, labels = made(60)
+    test, _ = made(30, 1)
+    said = svm.SVC(gamma=1 / 6).fit(train, labels[:, 0]).decision_function(test)
+    assert np.array_equal(np.argsort(scored().scores["test"][:, 0]), np.argsort(said))

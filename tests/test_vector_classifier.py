@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import _networks
@@ -53,6 +54,15 @@ def test_vectors_are_scaled_by_one_mean_and_deviation_of_the_training_set():
     values = made(60).values
     assert float(model.classifier.standardize.mean) == pytest.approx(values.mean())
     assert float(model.classifier.standardize.std) == pytest.approx(values.std(), rel=1e-4)
+
+
+def test_vectors_are_scaled_without_a_copy_of_all():
+    many = made(30_000)
+    tracemalloc.start()
+    fit_vectors(many, made(4, 1), replace(QUICK, batch_size=8192, max_epochs=1), n_units=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < many.values.nbytes
 
 
 def test_vectors_that_never_change_are_not_scaled():

@@ -319,12 +319,14 @@ class PreparedData:
             raise ConfigError(f"there is no tag {unknown[0]!r} in {printable(str(self.folder))}.")
         if not groups:
             raise ConfigError("there is no new tag; at least one is wanted.")
-        members = np.zeros((len(self.tags), len(groups)), bool)
+        number_of = {tag: number for number, tag in enumerate(self.tags)}
+        goes_into: list[list[int]] = [[] for _ in self.tags]
         for place, tags in enumerate(groups.values()):
-            members[[self.tags.index(tag) for tag in tags], place] = True
+            for tag in dict.fromkeys(tags):
+                goes_into[number_of[tag]].append(place)
         row_of = np.repeat(np.arange(len(self)), np.diff(self._tag_ends))
-        rows, places = np.nonzero(members[self._tag_ids])
-        both = np.unique(np.stack([row_of[rows], places], axis=1), axis=0)  # by row, then by tag
+        held, places = _through_lists(self._tag_ids, goes_into)
+        both = np.unique(np.stack([row_of[held], places], axis=1), axis=0)  # by row, then by tag
         n_tags = np.bincount(both[:, 0], minlength=len(self))
         given = copy.copy(self)
         given.tags, given.task = tuple(groups), "several"
@@ -366,6 +368,17 @@ class PreparedData:
             )
         size = VALUE_BYTES * lists.width
         return self._files.read(int(self._file[row]), int(lists.first[row]) + start * size, count * size)
+
+
+def _through_lists(numbers: Rows, lists: Sequence[Sequence[int]]) -> tuple[Whole, Whole]:
+    """Put the list of each number in its place; give where each item comes from, and the items."""
+    lengths = np.array(list(map(len, lists)), np.int64)
+    firsts = np.cumsum(lengths) - lengths
+    items = np.array([item for one in lists for item in one], np.int64)
+    n_items = lengths[numbers]
+    origin = np.repeat(np.arange(len(numbers)), n_items)
+    within = np.arange(len(origin)) - np.repeat(np.cumsum(n_items) - n_items, n_items)
+    return origin, items[firsts[numbers][origin] + within]
 
 
 def _numbers_below(name: str, came: Rows, n_rows: int, most: int) -> Whole:

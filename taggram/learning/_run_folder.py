@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taggram._files import written_aside
 from taggram.errors import ConfigError, TrainingError, printable
+from taggram.learning.config import FitConfig, Keep
 
 if TYPE_CHECKING:
     from taggram.learning.prepared import PreparedData
@@ -101,6 +103,24 @@ def read_history(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
 
 
+def kept_epoch(history: Sequence[Mapping[str, float]], keep: Keep) -> dict[str, float]:
+    """Find the epoch whose weights a training kept.
+
+    Args:
+        history: the figures of all epochs, at least one.
+        keep: which weights are kept.
+
+    Returns:
+        Its figures. Between equals the loss decides, as where no ROC-AUC is known.
+    """
+    if keep == "last":
+        return dict(history[-1])
+
+    sign = 1.0 if keep == "valid_loss" else -1.0
+    orders = [(0.0 if math.isnan(row[keep]) else sign * row[keep], row["valid_loss"]) for row in history]
+    return dict(history[orders.index(min(orders))])
+
+
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Write the figures of all epochs, whole or not at all."""
     with written_aside(folder / HISTORY) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
@@ -121,10 +141,12 @@ def draw_run(folder: Path, history: list[dict[str, float]], title: str) -> None:
 
 def _refuse_other_settings(folder: Path, facts: Mapping[str, Any]) -> None:
     known, wanted = _flat(read_config(folder)), _flat(json.loads(json.dumps(facts)))
+    # A setting that came later stands in no earlier run, and means there what it means if it is not said.
+    usual = _flat(json.loads(json.dumps({"fit": FitConfig().to_dict()})))
     different = [
         ".".join(filter(None, key))
         for key in dict.fromkeys([*wanted, *known])
-        if key not in MAY_CHANGE and known.get(key) != wanted.get(key)
+        if key not in MAY_CHANGE and known.get(key, usual.get(key)) != wanted.get(key, usual.get(key))
     ]
     if different:
         raise ConfigError(
@@ -132,13 +154,16 @@ def _refuse_other_settings(folder: Path, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _flat(facts: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def _flat(facts: Mapping[str, Any], *place: str) -> dict[tuple[str, ...], Any]:
     """Give each setting by section and name; what stands in no section has no name."""
-    flat: dict[tuple[str, str], Any] = {}
-    for section, values in facts.items():
-        if section not in IS_NO_SETTING:
-            named = values if isinstance(values, dict) else {"": values}
-            flat |= {(section, name): value for name, value in named.items()}
+    flat: dict[tuple[str, ...], Any] = {}
+    for name, value in facts.items():
+        if not place and name in IS_NO_SETTING:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, *place, name)
+        else:
+            flat[(*place, name) if place else (name, "")] = value
     return flat
 
 

@@ -8,9 +8,9 @@ Differs: the songs of an artist are put into a random order, so that their album
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from taggram._checks import check_count
 from taggram.datasets._folds import shuffled
 from taggram.errors import ConfigError
 from taggram.learning.prepared import PreparedData
+
+if TYPE_CHECKING:
+    from taggram.datasets._base import Track
 
 SHARES = (15, 3, 2)  # songs in train, valid and test
 N_SONGS = sum(SHARES)
@@ -141,11 +144,13 @@ def songs_by_part(n_songs: int) -> tuple[int, int, int]:
     return n_songs - n_valid - n_test, n_valid, n_test
 
 
-def artist_split(data: PreparedData, *, column: str = "", n_songs: int = N_SONGS, seed: int = 0) -> ArtistSplit:
-    """Take all artists of prepared data who have enough songs; see `ArtistSplit.of`.
+def artist_split(
+    data: PreparedData | Sequence[Track], *, column: str = "", n_songs: int = N_SONGS, seed: int = 0
+) -> ArtistSplit:
+    """Take all artists who have enough songs; see `ArtistSplit.of`.
 
     Args:
-        data: the tracks.
+        data: the tracks, prepared or as the data set lists them, before anything is decoded.
         column: which says whose a track is; "" is the first of "artist_id" and "artist" that there is.
         n_songs: of each artist.
         seed: of the order.
@@ -156,20 +161,49 @@ def artist_split(data: PreparedData, *, column: str = "", n_songs: int = N_SONGS
     Raises:
         ConfigError: there is no such column, or `n_songs` is less than 4.
     """
-    return ArtistSplit.of(_column(data, column), data.column("track_id"), n_songs=n_songs, seed=seed)
+    track_ids = [track.track_id for track in data] if isinstance(data, Sequence) else data.column("track_id")
+    return ArtistSplit.of(_column(data, column), track_ids, n_songs=n_songs, seed=seed)
 
 
-def _column(data: PreparedData, name: str) -> NDArray[Any]:
+def tracks_by(data: PreparedData, artists: Iterable[str], *, column: str = "") -> Whole:
+    """Find all tracks by some artists, also those that a split does not use.
+
+    Args:
+        data: the tracks.
+        artists: their names, as `ArtistSplit` has them.
+        column: as for `artist_split`.
+
+    Returns:
+        (rows,) in order; maybe none.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    wanted = {*artists}
+    return np.flatnonzero([_name_of(value) in wanted for value in _column(data, column)])
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _column(data: PreparedData | Sequence[Track], name: str) -> Sequence[Any] | NDArray[Any]:
     if name:
-        return data.column(name)
+        return _values(data, name)
     for known in COLUMNS:
         try:
-            return data.column(known)
+            return _values(data, known)
         except ConfigError as error:
             missing = error
-    raise ConfigError(
-        f"no column of {data.card['name']} says whose a track is ({' or '.join(COLUMNS)}); name one. {missing}"
-    )
+    raise ConfigError(f"no column of the songs says whose a track is ({' or '.join(COLUMNS)}); name one. {missing}")
+
+
+def _values(data: PreparedData | Sequence[Track], name: str) -> Sequence[Any] | NDArray[Any]:
+    if not isinstance(data, Sequence):
+        return data.column(name)
+    known = data[0].columns if data else {}  # the same for all tracks
+    if name not in known:
+        raise ConfigError(f"there is no column {name!r}; there are {', '.join(known) or 'none'}.")
+    return [track.columns[name] for track in data]
 
 
 def _name_of(value: Any) -> str:

@@ -17,7 +17,6 @@ Differs:
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -25,7 +24,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from taggram.errors import TrainingError, missing_extra
+from taggram.errors import TrainingError
+from taggram.learning._kernel_machines import fitted_machine, rbf_kernel, squared_distances
 from taggram.learning.elm import ELMClassifier
 
 Floats = NDArray[np.float64]
@@ -35,7 +35,6 @@ COSTS = (0.1, 2.0, 8.0, 32.0)
 GAMMAS = (2.0**-3, 2.0**-5, 2.0**-7, 2.0**-9, 2.0**-11, 2.0**-13, None)  # None is 1 / (number of features)
 ELM_SIZES = (100, 250, 500, 1200, 1800, 2500)  # hidden units
 MAX_STEPS = 1_000_000  # of a machine for two classes
-KERNEL_CACHE_MB = 1000
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,14 @@ def svm_grid(train: Labelled, parts: Mapping[str, Labelled], *, max_steps: int =
     parts = _filled(parts)
     products = {name: part.features @ train.features.T for name, part in parts.items()}
     inner = train.features @ train.features.T
-    distances = {name: _squared_distances(part, train, products[name]) for name, part in parts.items()}
-    own = _squared_distances(train, train, inner)
+    distances = {name: squared_distances(part.features, train.features, products[name]) for name, part in parts.items()}
+    own = squared_distances(train.features, train.features, inner)
     np.fill_diagonal(own, 0.0)
     points = []
     for gamma in GAMMAS:
         factor = 1 / train.features.shape[1] if gamma is None else gamma
-        kernel = np.exp(-factor * own)
-        seen = {name: np.exp(-factor * values) for name, values in distances.items()}
+        kernel = rbf_kernel(own, factor)
+        seen = {name: rbf_kernel(values, factor) for name, values in distances.items()}
         params = {"kernel": "rbf", "gamma": factor}
         points += [_svm(kernel, train.labels, seen, parts, {**params, "cost": cost}, max_steps) for cost in COSTS]
     params = {"kernel": "linear"}
@@ -185,14 +184,6 @@ def _filled(parts: Mapping[str, Labelled]) -> dict[str, Labelled]:
     return {name: part for name, part in parts.items() if len(part.labels)}
 
 
-def _squared_distances(some: Labelled, others: Labelled, products: Floats) -> Floats:
-    """Give (some, others) squared distances, from the products of their features."""
-    squares = [np.einsum("ij,ij->i", one.features, one.features) for one in (some, others)]
-    distances: Floats = squares[0][:, None] + squares[1] - 2 * products
-    np.maximum(distances, 0, out=distances)
-    return distances
-
-
 def _svm(
     kernel: Floats,
     labels: Labels,
@@ -202,15 +193,6 @@ def _svm(
     max_steps: int,
 ) -> GridPoint:
     """Fit one machine on the kernel among the training clips, and score the parts by theirs with these."""
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.svm import SVC
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "train", "support vector machines") from error
-
-    machine = SVC(kernel="precomputed", C=params["cost"], max_iter=max_steps, cache_size=KERNEL_CACHE_MB)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the point says so
-        machine.fit(kernel, labels)
+    machine = fitted_machine(kernel, labels, params["cost"], max_steps)
     accuracy = {name: float(np.mean(machine.predict(seen[name]) == part.labels)) for name, part in parts.items()}
     return GridPoint(params, accuracy, is_converged=not machine.fit_status_)

@@ -294,7 +294,7 @@ def _batch_ends(n_items: int, batch_size: int, n_ranks: int, super_batch: int | 
         last = min(first + size, n_items)
         ends += range(first + batch_size, last, batch_size)
         before = ends[-1] if ends else 0
-        if ends and last - before <= n_ranks:
+        if ends and last - before < batch_size and last - before <= n_ranks:
             ends[-1] = last
         else:
             ends.append(last)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
 import zipfile
 import zlib
@@ -330,7 +329,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write lines of fields as CSV, UTF-8; what is no character is written as an escape.
+    """Write lines of fields as CSV, UTF-8, one after the other; what is no character is written as an escape.
 
     Args:
         path: the file.
@@ -339,10 +338,8 @@ def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     Raises:
         OSError: the file cannot be written; what was there is as it was.
     """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    with written_aside(path) as aside:
-        aside.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 # -- tagger and data set -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taggram.errors import TrainingError
+from taggram.errors import ConfigError, TrainingError
 from taggram.learning._random import Purpose, generator
 from taggram.learning._steps import (
     create_optimizer,
@@ -116,8 +116,8 @@ def fit_patches(
 ) -> list[dict[str, float]]:
     """Train a network in place.
 
-    Of the settings, those that read data (sampling, patches_per_track and the like), accumulate, ema_decay, precision
-    and compile do nothing here.
+    Of the settings, those that read data (sampling, patches_per_track, super_batch and the like), accumulate,
+    ema_decay, precision, compile, max_steps and max_minutes do nothing here.
 
     Args:
         model: the network, with a head.
@@ -133,8 +133,11 @@ def fit_patches(
         valid_accuracy. The network is left in evaluation mode, with the weights that `keep` says.
 
     Raises:
+        ConfigError: `keep` is "valid_auc".
         TrainingError: the loss is no number.
     """
+    if config.keep == "valid_auc":
+        raise ConfigError("keep is 'valid_auc', which needs clips; of patches there are valid_accuracy and valid_loss.")
     model.to(device)
     set_norm_momentum(model, config)
     frozen = frozen_modules(model, config.freeze, trunk=config.trunk_lr == 0)

@@ -7,7 +7,7 @@ the checkpoint: so a run that was killed and goes on gives the numbers of one th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -44,10 +44,14 @@ T = TypeVar("T")
 
 EVAL_BATCH = 64  # patches that validation looks at once
 TAGS_AT_ONCE = 512  # whose ROC-AUC is computed together: ranks take many times the memory of the scores
+MOST_TAGS = 2000  # whose ROC-AUC validation gives unasked
 
 
 class TaggingSystem(lightning.LightningModule):
     """A network in training.
+
+    With more than 2000 tags the ROC-AUC of validation is NaN, unless weights are kept by it: for that, the scores of
+    all its clips are held, 4 bytes a clip and tag; else nothing of them is.
 
     Args:
         model: the network, with a head.
@@ -80,7 +84,7 @@ class TaggingSystem(lightning.LightningModule):
         self._network: Callable[[Tensor], Tensor] = torch.compile(network) if config.compile else network
         self._has_stopped = False
         self._train_losses: list[Tensor] = []
-        self._clips: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._clips: list[tuple[Tensor, Tensor, Tensor]] = []  # scores, places of the tags that hold, sums
         set_norm_momentum(model, config)
         self.averaged: AveragedModel | None = None  # in the checkpoint, as all modules are
         if config.ema_decay:
@@ -166,23 +170,23 @@ class TaggingSystem(lightning.LightningModule):
         """Score all patches of some clips: (patches, samples) side by side, (clips, tags), and (clips,) patches."""
         sounds, labels, counts = batch
         network = self._network if self.averaged is None else _in_parts(self.scored)
+        is_ranked = labels.shape[1] <= MOST_TAGS or self.config.keep == "valid_auc"
         logits = torch.cat([network(self.patches(part)).float() for part in torch.split(sounds, EVAL_BATCH)])
         for of_clip, label in zip(torch.split(logits, counts.tolist()), labels):
             of_each = label.expand(len(of_clip), -1)
             loss = tag_loss(of_clip, of_each, self.loss_name) * len(of_clip)
             right = n_right(of_clip, of_each, self.model.task)
             sums = torch.stack([loss, right, torch.tensor(float(len(of_clip)), device=loss.device)])
-            self._clips.append((self.model.scores(of_clip).mean(0).cpu(), label.cpu(), sums.cpu()))
+            scores = self.model.scores(of_clip).mean(0).cpu() if is_ranked else torch.empty(0)
+            self._clips.append((scores, label.cpu().nonzero().squeeze(1), sums.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Sum up the epoch, keep the weights if they are the best, and do as the schedule says."""
         train_losses = torch.stack(self._train_losses).double().cpu() if self._train_losses else torch.empty(0)
         of_ranks = gathered((self._clips, train_losses))
         self._clips, self._train_losses = [], []
-        scores, labels, sums = (
-            torch.stack(column) for column in zip(*(clip for clips, _ in of_ranks for clip in clips))
-        )
-        total, right, n_patches = sums.double().sum(0).tolist()
+        scores, holding, sums = zip(*(clip for clips, _ in of_ranks for clip in clips))
+        total, right, n_patches = torch.stack(sums).double().sum(0).tolist()
         all_losses = torch.cat([losses for _, losses in of_ranks])
         if not all_losses.isfinite().all():
             raise TrainingError(
@@ -193,7 +197,7 @@ class TaggingSystem(lightning.LightningModule):
             "lr": self.config.lr * self.lr_scale,
             "train_loss": float(all_losses.mean()) if len(all_losses) else math.nan,
             "valid_loss": total / n_patches + (float(self.penalty()) if self.config.l2_in_valid_loss else 0.0),
-            "valid_auc": mean_roc_auc(scores, labels),
+            "valid_auc": mean_roc_auc(scores, holding),
             "valid_accuracy": right / n_patches,
         }
         self._keep_if_best(figures)
@@ -245,18 +249,26 @@ class TaggingSystem(lightning.LightningModule):
         self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
 
 
-def mean_roc_auc(scores: Tensor, labels: Tensor) -> float:
-    """Average the ROC-AUC over tags, of which there may be thousands.
+def mean_roc_auc(scores: Sequence[Tensor], holding: Sequence[Tensor]) -> float:
+    """Average the ROC-AUC over tags, of which there may be thousands: some at a time, so that nothing is held twice.
 
     Args:
-        scores: (clips, tags).
-        labels: (clips, tags), 0 or 1.
+        scores: of each clip, (tags,), or (0,) where they were not kept.
+        holding: of each clip, places of the tags that hold.
 
     Returns:
         The mean, NaN where no tag can be scored.
     """
-    blocks = zip(torch.split(scores, TAGS_AT_ONCE, dim=1), torch.split(labels, TAGS_AT_ONCE, dim=1))
-    return mean_over_tags([auc for some, hold in blocks for auc in roc_auc(some.numpy(), hold.numpy())])
+    row_of = torch.repeat_interleave(torch.arange(len(scores)), torch.tensor(list(map(len, holding))))
+    places = torch.cat(list(holding))
+    areas: list[float] = []
+    for first in range(0, len(scores[0]), TAGS_AT_ONCE):
+        block = torch.stack([of_clip[first : first + TAGS_AT_ONCE] for of_clip in scores])
+        inside = (places >= first) & (places < first + TAGS_AT_ONCE)
+        holds = torch.zeros(block.shape, dtype=torch.bool)
+        holds[row_of[inside], places[inside] - first] = True
+        areas.extend(roc_auc(block.numpy(), holds.numpy()))
+    return mean_over_tags(areas)
 
 
 def moving_average(mean: Tensor, new: Tensor, n_before: Tensor | int, *, decay: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 Where several tags may hold, each has a machine of its own, against the rest; where exactly one does, they are one
 against one. What a machine says, its distance to the margin, goes through a sigmoid or a softmax, so that it can be
-scored as a network is: neither changes an order of clips.
+scored as a network is. The sigmoid leaves clips in the order of their distances. The softmax leaves each clip its best
+class, and so the accuracy, but weighs the classes of a clip against each other: ROC-AUC and PR-AUC of classes are those
+of its shares, in which clips may stand in another order.
 
 Source: the classifier that J. Lee and J. Nam released with their SampleCNN for MIREX 2017: RBF kernel, C = 1, gamma =
     1 / (number of features), features scaled by one mean and deviation; and the grid of `classifier_grids.py`.
@@ -10,8 +12,7 @@ Source: the classifier that J. Lee and J. Nam released with their SampleCNN for 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram.datasets._base import Task
-from taggram.errors import DatasetError, TrainingError, missing_extra
+from taggram.errors import DatasetError, TrainingError
 from taggram.learning import metrics as m
-from taggram.learning.classifier_grids import COSTS, GAMMAS, KERNEL_CACHE_MB, MAX_STEPS
+from taggram.learning._kernel_machines import fitted_machine, rbf_kernel, squared_distances
+from taggram.learning.classifier_grids import COSTS, GAMMAS, MAX_STEPS
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Scores = NDArray[np.float32]
+Scored = Callable[[Floats], Scores]
+"""Gives scores, (clips, tags) from 0 to 1, by the kernel of clips with those that were learned from."""
+BLOCK_CLIPS = 1024  # that are scored at once
 NEVER = -1.0  # what is said of a tag that no clip to learn from has; of one that all have, the opposite
 
 
@@ -66,7 +72,7 @@ class MachineScores:
     """
 
     params: Mapping[str, Any]
-    scores: Mapping[str, NDArray[np.float32]]
+    scores: Mapping[str, Scores]
     is_converged: bool
 
 
@@ -82,7 +88,8 @@ def machine_scores(
     """Fit machines at some points, and score the parts by each.
 
     Args:
-        features: (clips, features) of the clips to learn from. Memory is that of some tables of (clips, clips).
+        features: (clips, features) of the clips to learn from. Memory is that of up to four tables of (clips, clips),
+            however many clips are scored.
         labels: (clips, tags) of the same.
         parts: (clips, features) of what is scored, by name.
         machines: the points.
@@ -101,21 +108,11 @@ def machine_scores(
         raise DatasetError(f"{len(features)} clips and {len(labels)} rows of labels came; they must be as many, and 1.")
     if not m.can_be_scored(labels).any():
         raise TrainingError(f"no tag tells the {len(labels)} clips for training apart; some need it, and some not.")
-    inner = features @ features.T
-    products = {name: part @ features.T for name, part in parts.items()}
-    squares = np.einsum("ij,ij->i", features, features)
+    fit = _one_of_all if task == "one" else _each_against_the_rest
     for machine in machines:
         params = machine.params(features.shape[1])
-        if machine.is_linear:
-            own, seen = inner, products
-        else:
-            own = _rbf(inner, squares, squares, params["gamma"])
-            seen = {
-                name: _rbf(products[name], np.einsum("ij,ij->i", part, part), squares, params["gamma"])
-                for name, part in parts.items()
-            }
-        fit = _one_of_all if task == "one" else _each_against_the_rest
-        scores, is_converged = fit(own, labels, seen, machine.cost, max_steps)
+        scored, is_converged = fit(_kernel(features, features, params), labels, machine.cost, max_steps)
+        scores = {name: _in_blocks(part, features, params, scored) for name, part in parts.items()}
         yield MachineScores(params, scores, is_converged)
 
 
@@ -144,7 +141,7 @@ def best_machine(points: Iterable[MachineScores], labels: Flags, task: Task, *, 
     return best[1]
 
 
-def figure_of(scores: NDArray[np.float32], labels: Flags, task: Task) -> float:
+def figure_of(scores: Scores, labels: Flags, task: Task) -> float:
     """Give the one figure that choices go by: accuracy where exactly one tag holds, elsewhere macro ROC-AUC."""
     if task == "one":
         return float(np.mean(scores.argmax(1) == labels.argmax(1)))
@@ -171,66 +168,47 @@ def scaled_like(train: NDArray[np.floating], *others: NDArray[np.floating], one_
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _rbf(products: Floats, rows: Floats, columns: Floats, gamma: float) -> Floats:
-    """Give the kernel of clips by their inner products and squared lengths."""
-    distances = np.maximum(rows[:, None] + columns - 2 * products, 0)
-    kernel: Floats = np.exp(-gamma * distances)
-    return kernel
+def _kernel(some: Floats, others: Floats, params: Mapping[str, Any]) -> Floats:
+    """Give the kernel of (some, features) with (others, features)."""
+    if params["kernel"] == "linear":
+        return some @ others.T
+    return rbf_kernel(squared_distances(some, others), params["gamma"])
 
 
-def _machine(cost: float, max_steps: int) -> Any:
-    try:
-        from sklearn.svm import SVC
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "train", "support vector machines") from error
-    return SVC(
-        kernel="precomputed", C=cost, max_iter=max_steps, cache_size=KERNEL_CACHE_MB, decision_function_shape="ovr"
-    )
+def _in_blocks(part: Floats, features: Floats, params: Mapping[str, Any], scored: Scored) -> Scores:
+    """Score (clips, features) some clips at a time, so that no kernel of all of them is in memory."""
+    blocks = [part[first : first + BLOCK_CLIPS] for first in range(0, len(part), BLOCK_CLIPS)]
+    return np.concatenate([scored(_kernel(block, features, params)) for block in blocks])
 
 
-def _fitted(kernel: Floats, labels: NDArray[Any], cost: float, max_steps: int) -> Any:
-    machine = _machine(cost, max_steps)
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the point says so
-        return machine.fit(kernel, labels)
-
-
-def _each_against_the_rest(
-    kernel: Floats, labels: Flags, seen: Mapping[str, Floats], cost: float, max_steps: int
-) -> tuple[dict[str, NDArray[np.float32]], bool]:
+def _each_against_the_rest(kernel: Floats, labels: Flags, cost: float, max_steps: int) -> tuple[Scored, bool]:
     """Fit a machine a tag."""
-    said = {name: np.full((len(part), labels.shape[1]), NEVER) for name, part in seen.items()}
-    is_converged = True
-    for tag in range(labels.shape[1]):
-        holds = labels[:, tag]
-        if holds.all() or not holds.any():
-            for table in said.values():
-                table[:, tag] = -NEVER if holds.all() else NEVER
-            continue
-        machine = _fitted(kernel, holds, cost, max_steps)
-        is_converged &= not machine.fit_status_
-        for name, part in seen.items():
-            said[name][:, tag] = machine.decision_function(part)
-    return {name: _sigmoid(table) for name, table in said.items()}, is_converged
+    can_be_told = m.can_be_scored(labels)
+    machines = {
+        int(tag): fitted_machine(kernel, labels[:, tag], cost, max_steps) for tag in np.flatnonzero(can_be_told)
+    }
+    never_or_always = np.where(labels.all(axis=0), -NEVER, NEVER)
+
+    def scored(seen: Floats) -> Scores:
+        said = np.tile(never_or_always, (len(seen), 1))
+        for tag, machine in machines.items():
+            said[:, tag] = machine.decision_function(seen)
+        scores: Scores = (1 / (1 + np.exp(-said))).astype(np.float32)
+        return scores
+
+    return scored, not any(machine.fit_status_ for machine in machines.values())
 
 
-def _one_of_all(
-    kernel: Floats, labels: Flags, seen: Mapping[str, Floats], cost: float, max_steps: int
-) -> tuple[dict[str, NDArray[np.float32]], bool]:
+def _one_of_all(kernel: Floats, labels: Flags, cost: float, max_steps: int) -> tuple[Scored, bool]:
     """Fit machines one against one; classes that no clip to learn from has get a score of 0."""
-    machine = _fitted(kernel, labels.argmax(1), cost, max_steps)
-    scores = {}
-    for name, part in seen.items():
-        said = machine.decision_function(part)
+    machine = fitted_machine(kernel, labels.argmax(1), cost, max_steps)
+
+    def scored(seen: Floats) -> Scores:
+        said = machine.decision_function(seen)
         said = np.stack([-said, said], axis=1) if said.ndim == 1 else said  # of two classes there is one distance
         powers = np.exp(said - said.max(axis=1, keepdims=True))
-        scores[name] = np.zeros((len(part), labels.shape[1]), np.float32)
-        scores[name][:, machine.classes_] = powers / powers.sum(axis=1, keepdims=True)
-    return scores, not np.any(machine.fit_status_)
+        scores = np.zeros((len(seen), labels.shape[1]), np.float32)
+        scores[:, machine.classes_] = powers / powers.sum(axis=1, keepdims=True)
+        return scores
 
-
-def _sigmoid(values: Floats) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = (1 / (1 + np.exp(-values))).astype(np.float32)
-    return scores
+    return scored, not np.any(machine.fit_status_)

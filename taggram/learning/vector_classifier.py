@@ -9,6 +9,7 @@ Differs: the rate is divided by 1 + 1e-6 times the steps, as the "decay" of old 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from taggram.learning.schedules import ScheduleConfig
 from taggram.models._contract import TaggingModel, Task
 from taggram.models.multilevel import N_UNITS, ClipClassifier
 
+BLOCK_CLIPS = 1024  # that are summed up at once
 PATIENCE = 8  # epochs without a better validation loss that end the training
 LR_OF_HIDDEN = {0: 0.005, 1: 0.01, 2: 0.005}  # learning rate by the number of hidden layers
 VECTOR_FIT = FitConfig(  # of two hidden layers, on some hundred clips
@@ -141,7 +143,7 @@ def fit_vectors(
             train.values.shape[1], train.labels.shape[1], task=task, n_hidden_layers=n_hidden_layers, n_units=n_units,
             dropout=dropout,
         )  # fmt: skip
-        mean, std = train.values.mean(dtype=np.float64), train.values.std(dtype=np.float64)
+        mean, std = _mean_and_std(train.values)
         model.classifier.standardize.set_statistics(torch.tensor([mean]), torch.tensor([std if std > 0 else 1.0]))
         patches, checks = train.as_patches(), valid.as_patches()
         history = fit_patches(model, lambda epoch: patches.shuffled(config, epoch), config, valid=checks, device=device)
@@ -164,3 +166,14 @@ def score_vectors(
     scores: NDArray[np.float32] = scores_of(model, torch.from_numpy(values)[:, None], device=device).numpy()
     model.cpu()
     return scores
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _mean_and_std(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Give mean and deviation of all values, in float64, of which no copy of the whole is made."""
+    blocks = [values[first : first + BLOCK_CLIPS] for first in range(0, len(values), BLOCK_CLIPS)]
+    mean = float(sum(block.sum(dtype=np.float64) for block in blocks)) / values.size
+    squares = float(sum(np.square(block.astype(np.float64) - mean).sum() for block in blocks))
+    return mean, math.sqrt(squares / values.size)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
 
 from taggram._checks import check, check_choice, check_count, check_share, is_count
 from taggram.learning.artist_splits import LEAST_SONGS, N_SONGS
 from taggram.learning.config import FitConfig
 from taggram.learning.recipe import DataConfig
 from taggram.learning.siamese import ARTIST_FIT
+from taggram.learning.train import SYNTH
 from taggram.studies._artist_results import METHODS
 from taggram.studies._artist_transfer import CLASSIFIERS
 from taggram.studies._base import GRID, StudyConfig
@@ -17,6 +19,10 @@ from taggram.studies._base import GRID, StudyConfig
 BY_ARTISTS = ("basic", "siamese")  # methods that learn artists
 N_ARTISTS = (500, 1000, 2000, 5000, 10_000)  # of the paper
 N_UNSEEN = 500
+NUMBERS = (  # settings that say how much is done, and how
+    "artists", "songs", "unseen", "classifiers", "softmax_runs", "hidden_layers", "dropout", "max_epochs", "patience",
+    "stop_after", "norm_momentum",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +80,18 @@ class ArtistConfig(StudyConfig):
         check_count("hidden_layers", self.hidden_layers, 0, 2)
         check_share("dropout", self.dropout)
         check_share("norm_momentum", self.norm_momentum)
-        asks = bool(self.target.name or self.tagged.name or self.unseen)
+        for name, data in (("target", self.target), ("tagged", self.tagged)):
+            is_there = not data.name or data.name == SYNTH or bool(data.root or data.prepared)
+            check(is_there, f"{name}.root", "", f"the folder in which {data.name} lies, as {name}.root=DIR")
+        asks = bool(self.target.name or self.has_tagged or self.unseen)
         check(asks, "target", "", "a data set that features are tried on, as target=NAME target.root=DIR, or unseen=N")
+        can = self.chosen != ("mfcc",) or bool(self.target.name or self.unseen)
+        check(can, "methods", self.chosen, "another one too, target=NAME or unseen=N: mfcc is not tried on tags")
+
+    @property
+    def has_tagged(self) -> bool:
+        """Whether features are tried on tags."""
+        return bool(self.tagged.name or self.tagged.prepared)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -91,6 +107,15 @@ class ArtistConfig(StudyConfig):
             norm_momentum=self.norm_momentum,
         )  # fmt: skip
 
+    def changed(self) -> list[str]:
+        """List the settings that are not as by default, each with that in brackets; those of the data are left out."""
+        defaults = {one.name: one.default for one in fields(self) if one.name in NUMBERS}
+        defaults |= {"artists": N_ARTISTS, "max_epochs": ARTIST_FIT.max_epochs}
+        mine = {name: getattr(self, name) for name in defaults}
+        mine |= {"artists": self.artists or N_ARTISTS, "max_epochs": self.fit.max_epochs}
+        others = {name: usual for name, usual in defaults.items() if mine[name] != usual}
+        return [f"{name}={_words(mine[name])} ({_words(usual)})" for name, usual in others.items()]
+
     def n_artists(self, n_there: int) -> tuple[int, ...]:
         """Say how many artists are learned, one network each.
 
@@ -101,3 +126,11 @@ class ArtistConfig(StudyConfig):
             As `artists` says.
         """
         return self.artists or tuple(number for number in N_ARTISTS if number <= n_there - self.unseen)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _words(value: Any) -> str:
+    """Write a setting as it is given."""
+    return ",".join(map(str, value)) if isinstance(value, Sequence) else f"{value:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -41,20 +42,23 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], measure: str) -> None:
     for number, (method, title) in enumerate(TITLES.items()):
         colour, curve = COLOURS[number], curve_of(rows, method, measure)
         sizes = list(curve)
+        if not sizes:
+            continue
         axes.plot(sizes, [scale * fmean(curve[size]) for size in sizes], color=colour, label=title)
         for size in sizes:
             axes.plot([size] * len(curve[size]), [scale * value for value in curve[size]], ".", color=colour)
-        if measure in AREAS and sizes:
+        if measure in AREAS:
             low, high = zip(*(_interval(rows, method, size, measure) for size in sizes))
             axes.fill_between(
                 sizes, scale * np.array(low), scale * np.array(high), color=colour, alpha=BAND, linewidth=0
             )
-    for lower, upper in (("waveform", "spectrogram"), ("spectrogram", "waveform")):
+    for lower, upper in itertools.permutations(TITLES, 2):
         for passed in crossings(rows, lower, upper, measure):
             axes.axvline(passed, color="0.4", linewidth=1, linestyle=":")
             axes.annotate(
-                f"{TITLES[lower]}\nahead", (passed, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
-                textcoords="offset points", va="top", fontsize=SMALL_PT - 1,
+                f"{TITLES[lower]}\nahead of\n{TITLES[upper]}\nfrom {passed:,.0f}", (passed, 1),
+                xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points", va="top",
+                fontsize=SMALL_PT - 1,
             )  # fmt: skip
     sizes = sorted({int(row["size"]) for row in rows})
     axes.set_xscale("log")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from taggram._files import written_aside
-from taggram.errors import DatasetError
+from taggram.errors import TrainingError
 from taggram.frontends import AGCMel, create_frontend, onset_curve
 from taggram.learning._run_folder import MODEL
 from taggram.learning.bags import bag_of_clip
@@ -22,6 +22,7 @@ from taggram.learning.patch_sampling import Picks, onset_order, random_order
 from taggram.learning.sparse_rbm import RBM, RBMConfig, stacked_config, train_rbm
 from taggram.learning.whitening import Whitening, mean_and_covariance
 from taggram.models import create_model
+from taggram.models._saved import load_model
 from taggram.models.bag_of_features import AGC_MEL, BagNetwork
 from taggram.studies._bag_of_features_song import (
     SONGS,
@@ -43,6 +44,7 @@ from taggram.studies._bag_of_features_units import (
 )
 from taggram.studies._base import Cell
 from taggram.studies._tagged_sound import figures_of
+from taggram.studies._worker import cell_path
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ WHITENING, RBM_CELL, BAGS, STACK, TRY, UNITS = "whitening", "rbm", "bags", "stac
 BLOCK_CLIPS = 1000  # whose bags one cell makes
 BLOCK_PATCHES = 5_000  # that lie in memory together before they are whitened: 20 MB
 COSTS = "+"  # between the weight costs of a stack
-NEAR = 0.5  # of the target: a unit whose mean activation is that far off counts as near
+UNIT_NEAR = 0.5  # of the target: a unit whose mean activation is that far off counts as near
 
 
 # -- patches, whitened -------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def learn_rbm(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
     return {
         "mean_activation": float(activation.mean()),
         "activation_std": float(activation.std(unbiased=False)),
-        "units_near_target": float(((activation - target).abs() <= NEAR * target).float().mean()),
+        "units_near_target": float(((activation - target).abs() <= UNIT_NEAR * target).float().mean()),
         "reconstruction_error": history[-1]["error"],
         "first_reconstruction_error": history[0]["error"],
     }
@@ -165,15 +167,18 @@ def make_bags(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
     model.frontend.sample_bits = SAMPLE_BITS
     model.to(find_device(study.config.device))
     rows = range(block * BLOCK_CLIPS, min((block + 1) * BLOCK_CLIPS, len(study.sound)))
+    test = {*study.rows_of("test", cell.run).tolist()}
     bags = np.empty((len(rows), study.config.n_units), np.float32)
-    activations = np.empty_like(bags)
+    total, of_test = np.zeros((2, study.config.n_units))  # sums over clips; nobody needs each
     for place, row in enumerate(rows):
-        bag, activation = bag_of_clip(model, study.sound.whole(row))
-        bags[place], activations[place] = bag.cpu().numpy(), activation.cpu().numpy()
+        bag, activation = (values.cpu().numpy() for values in bag_of_clip(model, study.sound.whole(row)))
+        bags[place] = bag
+        total += activation
+        of_test += activation if row in test else 0.0
     path = study.path_of(BAGS, cell, block=block)
     with written_aside(path) as aside, aside.open("wb") as file:
-        np.savez(file, bags=bags, activations=activations)
-    return {"n_clips": len(rows), "mean_bag": float(bags.mean()), "mean_activation": float(activations.mean())}
+        np.savez(file, bags=bags, test_activation=of_test)
+    return {"n_clips": len(rows), "mean_bag": float(bags.mean()), "mean_activation": float(total.mean() / len(rows))}
 
 
 def feature_network(study: BagOfFeatures, cell: Cell, n_tags: int | None = None, **options: Any) -> BagNetwork:
@@ -196,7 +201,10 @@ def feature_network(study: BagOfFeatures, cell: Cell, n_tags: int | None = None,
 
 
 def learn_stacked(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
-    """Train an RBM of the stack on what those below it make of the bags for training."""
+    """Train an RBM of the stack on what those below it make of the bags for training.
+
+    The seed is the same for all weight costs, so that what is chosen among is costs and not luck.
+    """
     costs = str(cell.details["costs"])
     *before, cost = costs.split(COSTS)
     below = read_stack(study, cell, before)
@@ -205,7 +213,7 @@ def learn_stacked(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
         examples = rbm(examples)
     config = stacked_config(
         len(below) + 1, n_hidden=study.config.n_hidden, n_epochs=study.config.stack_epochs,
-        weight_cost=float(cost), seed=study.seed_of(STACK, cell.key),
+        weight_cost=float(cost), seed=study.seed_of(STACK, len(below) + 1, cell.run),
     )  # fmt: skip
     config = replace(config, batch_size=min(config.batch_size, len(examples)))
     rbm, history = train_rbm(examples, config, device=find_device(study.config.device))
@@ -215,16 +223,24 @@ def learn_stacked(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
 
 def read_stack(study: BagOfFeatures, cell: Cell, costs: list[str]) -> list[RBM]:
     """Read the stacked RBMs that were trained with some weight costs, from the bags on."""
-    ends = range(1, len(costs) + 1)
-    return [RBM.load(study.path_of(STACK, cell, with_costs=COSTS.join(costs[:end]))) for end in ends]
+    names = [COSTS.join(costs[:end]) for end in range(1, len(costs) + 1)]
+    paths = {name: study.path_of(STACK, cell, with_costs=name) for name in names}
+    for name, path in paths.items():
+        if not path.exists():
+            raise TrainingError(f"the RBM with weight costs {name}, which this one rests on, could not be trained.")
+    return [RBM.load(path) for path in paths.values()]
 
 
 def learn_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
-    """Train the network on bags, score the test, and keep it as a model that tags sound."""
+    """Train the network on bags, and keep it as a model that tags sound.
+
+    The seeds are the same for all weight costs, so that what is chosen among is costs and not luck.
+    """
     from taggram.learning.fit import SAMPLE_BITS
 
-    song = SONGS[str(cell.details.get("net", cell.method))]
-    torch.manual_seed(study.seed_of("weights", cell.key))
+    net = str(cell.details.get("net", cell.method))
+    song, place = SONGS[net], (net, int(cast(int, cell.details["layers"])), cell.run)
+    torch.manual_seed(study.seed_of("weights", *place))
     model = feature_network(
         study, cell, len(study.tags), n_layers=cell.details["layers"], activation=song.activation,
         dropout=song.dropout, frontend=study.frontend_of(_clip_frames(study, cell)),
@@ -233,19 +249,14 @@ def learn_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
     if song.is_pretrained:
         stack = read_stack(study, cell, str(cell.details["costs"]).split(COSTS))
         start_as(model, stack, cast(BiasInit, cell.details["bias_init"]))
-    train, valid, test = (study.rows_of(part, cell.run) for part in ("train", "valid", "test"))
+    train, valid = (study.rows_of(part, cell.run) for part in ("train", "valid"))
     learned, chosen_by = (Bags(study.bags(cell, rows), torch.from_numpy(study.labels(rows))) for rows in (train, valid))
-    config = song_fit(study.config.max_epochs, study.seed_of("training", cell.key))
+    config = song_fit(study.config.max_epochs, study.seed_of("training", *place))
     history = train_song(model, learned, chosen_by, config, device=find_device(study.config.device))
     path = _model_path(study, cell)
     model.save(path)
-    logits = logits_of(model, study.bags(cell, test))
-    evaluation = _evaluation(study, cell, test, model.scores(logits).numpy())
-    frequencies = learned.labels.double().mean(0).numpy()
     best = min(history, key=lambda one: (-np.nan_to_num(one["valid_auc"]), one["valid_loss"]))
     return {
-        **figures_of(evaluation),
-        **figures_of_song(evaluation, logits.numpy(), frequencies),
         "valid_auc": None if np.isnan(best["valid_auc"]) else best["valid_auc"],
         "valid_loss": best["valid_loss"],
         "best_epoch": int(best["epoch"]),
@@ -255,18 +266,40 @@ def learn_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
 
 
 def choose_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
-    """Choose, of networks that were pre-trained with other weight costs, that which is best in validation."""
+    """Choose, of networks that were pre-trained with other weight costs, that which is best in validation.
+
+    Those whose training failed are told, and not chosen among.
+    """
     details = {**cell.details, "net": cell.method}
     costs = study.config.costs(int(cast(int, cell.details["layers"])))
-    tried = [Cell(method=TRY, run=cell.run, details=details | {"costs": one}, is_scored=False) for one in costs]
-    found = [study.measured(one) for one in tried]
-    best = max(range(len(found)), key=lambda n: (found[n]["valid_auc"] or 0.0, -found[n]["valid_loss"]))
+    tried = {one: Cell(method=TRY, run=cell.run, details=details | {"costs": one}, is_scored=False) for one in costs}
+    there = [one for one in costs if cell_path(study.folder, tried[one].key).exists()]
+    if not there:
+        raise TrainingError(
+            f"none of the {len(costs)} networks that it is chosen among could be trained: weight costs "
+            f"{', '.join(costs)}. Name others by weight_costs."
+        )
+    found = {one: study.measured(tried[one]) for one in there}
+    best = max(there, key=lambda one: (found[one]["valid_auc"] or 0.0, -found[one]["valid_loss"]))
     path = _model_path(study, cell)
     for suffix in (path.suffix, ".json"):
         source = (study.folder / found[best]["model"]).with_suffix(suffix)
         with written_aside(path.with_suffix(suffix)) as aside:
             shutil.copyfile(source, aside)
-    return {**found[best], "costs": costs[best], "model": path.relative_to(study.folder).as_posix()}
+    return {
+        **found[best], "costs": best, "n_tried": len(there), "failed_costs": [one for one in costs if one not in found],
+        "model": path.relative_to(study.folder).as_posix(),
+    }  # fmt: skip
+
+
+def score_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
+    """Score the test with the network that a cell keeps."""
+    model = cast(BagNetwork, load_model(_model_path(study, cell)))
+    train, test = (study.rows_of(part, cell.run) for part in ("train", "test"))
+    logits = logits_of(model, study.bags(cell, test))
+    evaluation = _evaluation(study, cell, test, model.scores(logits).numpy())
+    frequencies = study.labels(train).mean(axis=0, dtype=np.float64)
+    return {**figures_of(evaluation), **figures_of_song(evaluation, logits.numpy(), frequencies)}
 
 
 def _model_path(study: BagOfFeatures, cell: Cell) -> Path:
@@ -287,14 +320,11 @@ def _clip_frames(study: BagOfFeatures, cell: Cell) -> int:
 def _evaluation(study: BagOfFeatures, cell: Cell, rows: Whole, scores: Floats) -> Evaluation:
     from taggram.learning.evaluate import Evaluation
 
-    labels = study.labels(rows) > 0
-    if not len(rows) or not labels.any():
-        raise DatasetError("no clip for testing has any of the tags.")
     card, ids = study.sound.card, study.sound.column("track_id")
     return Evaluation(
         model=cell.key, data_set=str(card["name"]), split=str(card["split"]), split_sha256=str(card["split_sha256"]),
         part="test", tags=study.tags, task=study.sound.task, track_ids=tuple(str(ids[row]) for row in rows.tolist()),
-        scores=scores, labels=labels,
+        scores=scores, labels=study.labels(rows) > 0,
     )  # fmt: skip
 
 
@@ -305,13 +335,15 @@ def describe_units(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
     """Describe the units of the RBM, and find those that stand out in each tag."""
     images, mean = images_of(study.rbm(cell), study.whitening(cell), AGC_MEL.mel.n_mels)
     mels_hz = centres_hz(AGC_MEL.mel)
-    train, test = (study.rows_of(part, cell.run) for part in ("train", "test"))
+    train = study.rows_of("train", cell.run)
+    differences, errors = tag_differences(study.bags(cell, train).numpy(), study.labels(train))
     units = Units(
         images=images,
         mean=mean,
         acoustics=acoustics_of(images, mels_hz),
-        activation=study.bags(cell, test, "activations").mean(0).numpy(),
-        differences=tag_differences(study.bags(cell, train).numpy(), study.labels(train)),
+        activation=study.activation(cell),
+        differences=differences,
+        errors=errors,
         mels_hz=mels_hz,
     )
     units.save(study.path_of(UNITS, cell))

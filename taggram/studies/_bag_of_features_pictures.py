@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
-from taggram.studies._bag_of_features_results import BEST_BEFORE, OURS, PUBLISHED, grouped
+from taggram.studies._bag_of_features_results import PUBLISHED, grouped
 from taggram.studies._bag_of_features_units import Units
 from taggram.studies._base import Row
-from taggram.studies._pictures import draw_accuracy_curves, draw_bars
+from taggram.studies._pictures import draw_accuracy_curves
 
 STRIPS, IN_STRIP = 4, 36  # of units, one below the other, side by side
 MOST_TAGS = 40  # in the map
 DRAWN_TAGS = 10  # with the patches of their units
+NAME_LETTERS = 52  # of a network, in a line
+NAME_ROW, NAME_LINE = 0.2, 0.14  # inches between names, and of each of their lines
+HISTOGRAM_BINS = 40
 TICKS_HZ = (200, 500, 1000, 2000, 5000, 10_000)
 COURSES = {  # grid: what it is called along the axis
     "rho": "target of the mean activation",
@@ -29,7 +33,7 @@ COURSES = {  # grid: what it is called along the axis
 
 
 def draw_scores(rows: Sequence[Row], title: str, *, is_papers: bool) -> dict[str, Figure]:
-    """Draw the areas of the networks as bars, and over each setting that has several values.
+    """Draw the areas of the networks, and over each setting that has several values.
 
     Args:
         rows: the networks.
@@ -39,17 +43,7 @@ def draw_scores(rows: Sequence[Row], title: str, *, is_papers: bool) -> dict[str
     Returns:
         The figures by name.
     """
-    groups = grouped(rows)
-    names = {"AROC-tag": "macro_roc_auc", "AROC-clip": "clip_roc_auc"}
-    series = {
-        name: [[row[figure] for row in of_name if row[figure] is not None] for figure in names.values()]
-        for name, of_name in groups.items()
-    }
-    ours = {row["method"]: row for row in PUBLISHED}[OURS]["roc_auc"]
-    lines = {"Deep-BoF, published": ours, "best before it": BEST_BEFORE} if is_papers else None
-    drawn = {
-        "scores": draw_bars(list(names), series, title=f"Bags of features, {title}", unit="ROC-AUC, %", lines=lines)
-    }
+    drawn = {"scores": _scores(rows, title, is_papers=is_papers)}
     for setting, words in COURSES.items():
         if len({row[setting] for row in rows}) > 1:
             curves: dict[str, dict[float, list[float]]] = {}
@@ -83,7 +77,9 @@ def draw_training(facts: Mapping[str, Any], target: float) -> Figure:
     middle.minorticks_off()
     middle.set_title("mean activation", fontsize=TEXT_PT, loc="left")
     middle.legend(fontsize=SMALL_PT, frameon=False)
-    right.hist(facts["activation"], bins=40, color=COLOURS[0])
+    low, high = min(*facts["activation"], target), max(*facts["activation"], target)
+    edge = 0.05 * (high - low or target)  # bins go over the whole axis, up to the target: those of a few are seen too
+    right.hist(facts["activation"], bins=HISTOGRAM_BINS, range=(low - edge, high + edge), color=COLOURS[0])
     right.axvline(target, color=COLOURS[1], linewidth=1, linestyle="--")
     right.set_title("mean activation of each unit", fontsize=TEXT_PT, loc="left")
     right.set_ylabel("units", fontsize=SMALL_PT)
@@ -115,6 +111,44 @@ def draw_units(units: Units, tags: Sequence[str], title: str) -> dict[str, Figur
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _scores(rows: Sequence[Row], title: str, *, is_papers: bool) -> Figure:
+    """Draw each network on a row of its own: the mean of its runs, and the runs as faint marks."""
+    groups = grouped(rows)
+    published = PUBLISHED if is_papers else ()
+    names = [textwrap.fill(name, NAME_LETTERS) for name in groups]
+    names += [f"published: {one['title']}" for one in published]
+    heights = [NAME_ROW + NAME_LINE * (1 + name.count("\n")) for name in names]
+    places = np.cumsum(heights) - np.array(heights) / 2
+    figure = Figure(figsize=(WIDTH, 1.0 + sum(heights)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, name, figure_name in zip(panels, ("AROC-tag", "AROC-clip"), ("macro_roc_auc", "clip_roc_auc")):
+        for place, of_name in zip(places, groups.values()):
+            values = [row[figure_name] for row in of_name if row[figure_name] is not None]
+            if values:
+                axes.plot(values, [place] * len(values), "|", color=COLOURS[0], alpha=0.5, markersize=9)
+                _mark(axes, float(np.mean(values)), place)
+        for place, one in zip(places[len(groups) :], published):
+            _mark(axes, one[figure_name.removeprefix("macro_")], place, is_published=True)
+        axes.set_xlabel(name, fontsize=SMALL_PT)
+        axes.margins(x=0.16)  # for the figure beside the last mark
+        axes.tick_params(labelsize=SMALL_PT, length=0)
+        axes.grid(axis="x", color="0.9", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(places, names, fontsize=SMALL_PT, parse_math=False)
+    panels[0].set_ylim(sum(heights), -0.1)
+    figure.suptitle(f"Bags of features, {title}", fontsize=TEXT_PT + 2, parse_math=False)
+    return figure
+
+
+def _mark(axes: Axes, value: float, place: float, *, is_published: bool = False) -> None:
+    colour, fill = (COLOURS[1], "none") if is_published else (COLOURS[0], "full")
+    axes.plot(value, place, "o", color=colour, fillstyle=fill, markersize=5)
+    axes.annotate(
+        f"{value:.3f}", (value, place), textcoords="offset points", xytext=(6, 0), va="center", fontsize=SMALL_PT - 1
+    )
 
 
 def _strips(units: Units) -> Figure:

@@ -28,7 +28,7 @@ PUBLISHED: tuple[Mapping[str, Any], ...] = tuple(
 RBM_DETAILS = ("sampling", "patch_frames", "rho")
 GRID_DETAILS = (*RBM_DETAILS, "pool_frames", "layers", "bias_init")
 USUAL = {"sampling": "onset", "patch_frames": 8, "rho": 0.02, "pool_frames": 86, "layers": 3, "bias_init": "hidden"}
-NEAR = 0.25  # of its target: so far off, the mean activation counts as at it
+MEAN_NEAR = 0.25  # of its target: so far off, the mean activation of all units counts as at it
 SMALL = 0.01  # a covariance that differs by less is as it should be
 MOST_TAGS = 20  # in the table of units
 N_UNITS = 3  # of a tag there
@@ -68,9 +68,14 @@ def main_table(rows: Sequence[Row]) -> Table:
         figures = [f"{row[name]:.3f}" for name in FIGURES]
         lines.append([f"published: {row['title']}", *figures[:2], "-", *figures[2:], "-"])
     columns = ("system", "AROC-tag", "AROC-clip", "MAP", *[f"P@{k}" for k in PRECISION_AT], "weight costs")
+    failed = [
+        f" Of {named(row)}, run {row['run']}, pre-training failed with {', '.join(row['failed_costs'])}."
+        for row in rows
+        if row.get("failed_costs")
+    ]
     note = (
         f"Published: {SOURCE}; MagnaTagATune, 160 tags, the split of Hamel et al. Weight costs are those of the first "
-        "run, chosen by validation."
+        f"run, chosen by validation.{''.join(failed)}"
     )
     return Table("Retrieval", columns, lines, note)
 
@@ -103,21 +108,18 @@ def rbm_table(rows: Sequence[Row]) -> Table:
     Returns:
         The table.
     """
-    rbms: dict[tuple[Any, ...], Row] = {}
-    for row in rows:
-        if "mean_activation" in row:
-            rbms.setdefault((*[row[name] for name in RBM_DETAILS], row["run"]), row)
     lines = [
         [
-            str(row["sampling"]), str(row["patch_frames"]), f"{row['n_patches']:,}", str(row["n_components"]),
+            str(row["run"]), str(row["sampling"]), str(row["patch_frames"]), f"{row['n_patches']:,}",
+            str(row["n_components"]),
             f"{row['variance_kept']:.4f}", f"{row['covariance_error']:.1e}", f"{row['covariance_off_diagonal']:.1e}",
             f"{row['rho']:g}", f"{row['mean_activation']:.4f} ± {row['activation_std']:.4f}",
             f"{100 * row['units_near_target']:.0f} %",
         ]
-        for row in rbms.values()
+        for row in _rbms(rows)
     ]  # fmt: skip
     columns = (
-        "sampling", "frames", "patches", "components", "variance kept", "off d / (d + 0.01)", "off 0", "target",
+        "run", "sampling", "frames", "patches", "components", "variance kept", "off d / (d + 0.01)", "off 0", "target",
         "mean activation", "units near",
     )  # fmt: skip
     note = (
@@ -136,7 +138,7 @@ def unit_table(units: Units, tags: Sequence[str]) -> Table:
         tags: names, in order.
 
     Returns:
-        The table, of the tags in which some unit stands out most.
+        The table, of the tags whose first unit stands out most surely.
     """
     lines = []
     for tag in units.strongest(MOST_TAGS):
@@ -144,15 +146,18 @@ def unit_table(units: Units, tags: Sequence[str]) -> Table:
         figures = dict(zip(ACOUSTICS, units.acoustics[top].mean(axis=0).tolist()))
         lines.append([
             tags[tag], ", ".join(map(str, top.tolist())), f"{units.differences[tag, top[0]]:.3f}",
+            f"{units.certainty(tag):.1f}",
             f"{figures['centroid']:.0f}", f"{figures['bandwidth']:.0f}", f"{figures['flatness']:.2f}",
             f"{figures['slope']:+.2f}", f"{figures['harmonicity']:.2f}", f"{units.activation[top].mean():.4f}",
         ])  # fmt: skip
     columns = (
-        "tag", "units", "difference", "centroid, Hz", "bandwidth, Hz", "flatness", "slope", "harmonicity", "activation",
+        "tag", "units", "difference", "standard errors", "centroid, Hz", "bandwidth, Hz", "flatness", "slope",
+        "harmonicity", "activation",
     )  # fmt: skip
     note = (
         "The three units whose mean in the bags of clips with the tag is most above that of the others, by how much "
-        "the first is, and means of their acoustic figures. All units and tags are in units-*.csv and tags-*.csv."
+        "the first is, how many standard errors that is, by which the tags are in order, and means of the acoustic "
+        "figures of the three. All units and tags are in units-*.csv and tags-*.csv."
     )
     return Table("Units that stand out in a tag", columns, lines, note)
 
@@ -162,7 +167,7 @@ def claims_of(rows: Sequence[Row], *, is_papers: bool) -> list[Claim]:
 
     Args:
         rows: the networks.
-        is_papers: whether this is the paper's data, if not its split.
+        is_papers: whether this is the data of the paper, divided as there.
 
     Returns:
         The claims.
@@ -171,15 +176,15 @@ def claims_of(rows: Sequence[Row], *, is_papers: bool) -> list[Claim]:
     found = of_method(usual, PRETRAINED)
     above = Claim(f"Deep-BoF has an AROC-tag above {BEST_BEFORE}, the best of before", None)
     if is_papers and found:
-        auc = fmean(row["macro_roc_auc"] for row in found)
-        above = Claim(above.words, auc > BEST_BEFORE, f"{auc:.3f}, on another split.")
+        auc = _printed(found)
+        above = Claim(above.words, float(auc) > BEST_BEFORE, f"{auc}{_best_of(found)}.")
     return [
         above,
         _activation_claim(rows),
         _covariance_claim(rows),
         _better(
             "networks that are pre-trained, as in the final scripts, tag better",
-            usual,
+            rows,
             {"method": PRETRAINED},
             {"method": "random_start"},
         ),
@@ -193,11 +198,11 @@ def claims_of(rows: Sequence[Row], *, is_papers: bool) -> list[Claim]:
             "three hidden layers, as in the final scripts, are better than one", rows, {"layers": 3}, {"layers": 1}
         ),
         _better(
-            "dropout, as in the final scripts, makes it better", usual, {"method": PRETRAINED}, {"method": "no_dropout"}
+            "dropout, as in the final scripts, makes it better", rows, {"method": PRETRAINED}, {"method": "no_dropout"}
         ),
         _better(
             "rectified units, as in the final scripts, are better than sigmoids",
-            usual,
+            rows,
             {"method": "random_start"},
             {"method": "sigmoid"},
         ),
@@ -212,12 +217,39 @@ def _mean(rows: Sequence[Row], name: str) -> str:
     return f"{fmean(values):.3f}" if values else "-"
 
 
+def _printed(rows: Sequence[Row]) -> str:
+    """Give the mean AROC-tag as it is printed; claims are judged by no more digits than that."""
+    return f"{fmean(row['macro_roc_auc'] for row in rows):.3f}"
+
+
+def _best_of(rows: Sequence[Row]) -> str:
+    """Say among how many tries networks were chosen."""
+    counts = sorted({row.get("n_tried", 1) for row in rows} - {1})
+    return f" (best of {' or '.join(map(str, counts))} in validation)" if counts else ""
+
+
+def _rbms(rows: Sequence[Row]) -> list[Row]:
+    """Give a row for each RBM."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        if "mean_activation" in row:
+            found.setdefault(tuple(row[name] for name in (*RBM_DETAILS, "run")), row)
+    return list(found.values())
+
+
 def _activation_claim(rows: Sequence[Row]) -> Claim:
-    words = f"the mean activation of the RBM is at its target, within {100 * NEAR:.0f} %"
-    found = {(row["rho"], row["mean_activation"]) for row in rows if "mean_activation" in row}
-    figures = ", ".join(f"{activation:.4f} for {rho:g}" for rho, activation in sorted(found))
-    shows = all(abs(activation - rho) <= NEAR * rho for rho, activation in found)
-    return Claim(words, shows, f"{figures}.") if found else Claim(words, None)
+    words = f"the mean activation of the RBM is at its target, within {100 * MEAN_NEAR:.0f} %"
+    found = _rbms(rows)
+    if not found:
+        return Claim(words, None)
+    naming = {"sampling": "{} patches", "patch_frames": "{} frames", "run": "run {}"}
+    telling = {name: form for name, form in naming.items() if len({row[name] for row in found}) > 1}
+    figures = []
+    for row in found:
+        place = ", ".join(form.format(row[name]) for name, form in telling.items())
+        figures.append(f"{row['mean_activation']:.4f} for {row['rho']:g}{f' ({place})' if place else ''}")
+    shows = all(abs(row["mean_activation"] - row["rho"]) <= MEAN_NEAR * row["rho"] for row in found)
+    return Claim(words, shows, f"{', '.join(figures)}.")
 
 
 def _covariance_claim(rows: Sequence[Row]) -> Claim:
@@ -238,12 +270,13 @@ def _better(words: str, rows: Sequence[Row], better: Mapping[str, Any], worse: M
     for row in rows:
         if row.get(name) == better[name]:
             same = [one for one in rows if one.get(name) == worse[name] and _differs_only_in(name, row, one)]
-            pairs += [(row["macro_roc_auc"], one["macro_roc_auc"]) for one in same]
+            pairs += [(row, one) for one in same]
     if not pairs:
         return Claim(words, None)
-    ours, theirs = (fmean(values) for values in zip(*pairs))
-    figures = f"AROC-tag {ours:.3f} beside {theirs:.3f}."
-    return Claim(words, ours > theirs, figures)
+    ours, theirs = zip(*pairs)
+    figures = " beside ".join(f"{_printed(side)}{_best_of(side)}" for side in (ours, theirs))
+    means = f", means of {len(pairs)} pairs" if len(pairs) > 1 else ""
+    return Claim(words, float(_printed(ours)) > float(_printed(theirs)), f"AROC-tag {figures}{means}.")
 
 
 def _differs_only_in(name: str, first: Row, second: Row) -> bool:

@@ -7,6 +7,7 @@ Source: Nam, Herrera and Lee, "A deep bag-of-features model for music auto-taggi
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,6 +26,7 @@ Floats = NDArray[np.float32]
 LEAST_LAG = 3  # bands: less is the width of one partial
 TINY = 1e-9
 N_TOP = 6  # units of a tag
+LEAST_CLIPS = 5  # with a tag and without it, below which no error is known
 ACOUSTICS = {  # figure: its unit
     "centroid": "Hz",
     "bandwidth": "Hz",
@@ -46,6 +48,8 @@ class Units:
         activation: (units,) mean over the patches of the clips for testing.
         differences: (tags, units) mean bag of the clips for training with a tag, less that of those without it; no
             number where all of them have it, or none.
+        errors: (tags, units) standard error of each difference; no number of tags that fewer than `LEAST_CLIPS` clips
+            have, or lack.
         mels_hz: (mels,) centre of each band.
     """
 
@@ -54,6 +58,7 @@ class Units:
     acoustics: Floats
     activation: Floats
     differences: Floats
+    errors: Floats
     mels_hz: Floats
 
     @property
@@ -66,10 +71,19 @@ class Units:
         values = self.differences[tag]
         return np.empty(0, np.int64) if np.isnan(values).any() else np.argsort(-values, kind="stable")[:n]
 
+    def certainty(self, tag: int) -> float:
+        """Give the difference of a tag's first unit in its standard errors; no number where that is unknown."""
+        top = self.top(tag, 1)
+        return float(self.differences[tag, top[0]] / max(self.errors[tag, top[0]], TINY)) if len(top) else math.nan
+
     def strongest(self, n: int) -> list[int]:
-        """Give the tags that a unit stands out most in, the first one most."""
-        most = np.nan_to_num(self.differences, nan=-np.inf).max(axis=1)
-        return [int(tag) for tag in np.argsort(-most, kind="stable")[:n] if np.isfinite(most[tag])]
+        """Give the tags whose first unit stands out most surely, the first one most.
+
+        A difference alone would put tags of few clips in front, whose means are the least sure.
+        """
+        certainties = {tag: self.certainty(tag) for tag in range(len(self.differences))}
+        known = [tag for tag, value in certainties.items() if not math.isnan(value)]
+        return sorted(known, key=lambda tag: -certainties[tag])[:n]
 
     def save(self, path: Path) -> None:
         """Write them as NAME.npz; `load` gives them back."""
@@ -144,7 +158,7 @@ def acoustics_of(images: Floats, mels_hz: Floats) -> Floats:
     return np.stack([centroid, bandwidth, flatness, temporal, slope, harmonicity], axis=1).astype(np.float32)
 
 
-def tag_differences(bags: Floats, labels: Floats) -> Floats:
+def tag_differences(bags: Floats, labels: Floats) -> tuple[Floats, Floats]:
     """Take the mean bag of the clips without a tag off that of the clips with it.
 
     Args:
@@ -152,14 +166,20 @@ def tag_differences(bags: Floats, labels: Floats) -> Floats:
         labels: (clips, tags), 0 or 1.
 
     Returns:
-        (tags, units); no number where all clips have a tag, or none has.
+        (tags, units) differences; no number where all clips have a tag, or none has. (tags, units) their standard
+        errors, by one variance within both kinds of clips; no number where one kind has fewer than `LEAST_CLIPS`.
     """
-    n_with = labels.sum(axis=0)[:, None]
+    n_with = labels.sum(axis=0, dtype=np.float64)[:, None]
     n_without = len(labels) - n_with
+    fewest = np.minimum(n_with, n_without)
     total, with_tag = bags.sum(axis=0, dtype=np.float64), labels.T.astype(np.float64) @ bags
-    known = (n_with > 0) & (n_without > 0)
-    found = with_tag / np.maximum(n_with, 1) - (total - with_tag) / np.maximum(n_without, 1)
-    return np.where(known, found, np.nan).astype(np.float32)
+    n_with, n_without = np.maximum(n_with, 1), np.maximum(n_without, 1)
+    mean_with, mean_without = with_tag / n_with, (total - with_tag) / n_without
+    squares = np.einsum("cu,cu->u", bags, bags, dtype=np.float64)
+    within = np.maximum(squares - n_with * mean_with**2 - n_without * mean_without**2, 0.0)
+    errors = np.sqrt(within / max(1, len(labels) - 2) * (1 / n_with + 1 / n_without))
+    differences = np.where(fewest > 0, mean_with - mean_without, np.nan)
+    return differences.astype(np.float32), np.where(fewest >= LEAST_CLIPS, errors, np.nan).astype(np.float32)
 
 
 def write_units(units: Units, tags: tuple[str, ...], folder: Path, name: str) -> None:
@@ -177,11 +197,14 @@ def write_units(units: Units, tags: tuple[str, ...], folder: Path, name: str) ->
     ]
     _write(folder / f"units-{name}.csv", ["unit", *ACOUSTICS, "mean_activation"], lines)
     of_tags = [
-        [tag, rank, unit, f"{units.differences[number, unit]:.6g}", *[f"{v:.6g}" for v in units.acoustics[unit]]]
+        [
+            tag, rank, unit, f"{units.differences[number, unit]:.6g}", f"{units.errors[number, unit]:.6g}",
+            *[f"{value:.6g}" for value in units.acoustics[unit]],
+        ]
         for number, tag in enumerate(tags)
         for rank, unit in enumerate(units.top(number).tolist(), 1)
-    ]
-    _write(folder / f"tags-{name}.csv", ["tag", "rank", "unit", "difference", *ACOUSTICS], of_tags)
+    ]  # fmt: skip
+    _write(folder / f"tags-{name}.csv", ["tag", "rank", "unit", "difference", "standard_error", *ACOUSTICS], of_tags)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -178,8 +178,8 @@ class Claim:
 
     Attributes:
         words: the claim.
-        shows: whether it does; None where the cells that it speaks of were not measured.
-        figures: those that say so.
+        shows: whether it does; None where the cells that it speaks of were not measured, or say too little.
+        figures: those that say so, "" where there are none.
     """
 
     words: str
@@ -307,6 +307,10 @@ class Study(abc.ABC):
         """Say what is measured on: "name", "title", "words" for people, and hashes of the split."""
         facts: dict[str, Any] = self.data["facts"]
         return facts
+
+    def is_papers_data(self) -> bool | None:
+        """Say whether this is the data of the paper, divided as there; None goes by `paper_data` and `paper_splits`."""
+        return None
 
     def seed_of(self, *place: str | int) -> int:
         """Give the seed of something: the same for the same place, whatever else is measured.

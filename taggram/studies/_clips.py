@@ -194,6 +194,7 @@ def prepare_clips(
     wanted_folds: Sequence[int] = (),
     n_clips: int = 0,
     clip_seed: int = 0,
+    opened: TagDataset | None = None,
 ) -> dict[str, Any]:
     """Open a data set of clips with one class each, decode it, and write down what is in which fold.
 
@@ -213,6 +214,7 @@ def prepare_clips(
         wanted_folds: refuse data that has not these.
         n_clips: keep so many clips at random, of every class in every part its share; 0 is all.
         clip_seed: of this choice.
+        opened: the data set as `open_clips` gives it, where it is open already; None opens it.
 
     Returns:
         "clips", the file, and "facts", as `Study.data_facts` gives them.
@@ -221,7 +223,7 @@ def prepare_clips(
         ConfigError: no data is named, or it has no such folds or column.
         DatasetError: the data is missing, or clips have no class.
     """
-    dataset = _open(config, watcher)
+    dataset = open_clips(config, watcher) if opened is None else opened
     tracks = [(track, _class_of(track, config, dataset)) for track in dataset.tracks()]
     prepared = {}
     there = {track.track_id for track, name in tracks if name}
@@ -253,17 +255,20 @@ def prepare_clips(
     return {"clips": FILE, "facts": _facts(dataset, clips)}
 
 
-def title_of(dataset: TagDataset) -> str:
-    """Name a data set in the title of a table: a published one, or the folder of one's own."""
-    folder = printable(dataset.root.resolve().name)
-    return dataset.card.title if dataset.card.citation else f"{dataset.card.name} data in {folder}"
+def open_clips(config: DataConfig, watcher: Watcher) -> TagDataset:
+    """Open a data set for `prepare_clips`, a csv with one tag a clip.
 
+    Args:
+        config: names the data.
+        watcher: is told what is odd about it.
 
-# -- inside ------------------------------------------------------------------------------------------------------------
+    Returns:
+        The data set, of which nothing is decoded yet.
 
-
-def _open(config: DataConfig, watcher: Watcher) -> TagDataset:
-    """Open the data set, a csv with one tag a clip."""
+    Raises:
+        ConfigError: no data is named, or prepared data.
+        DatasetError: it is missing, or not as it should be.
+    """
     options = dict(config.options)
     if config.name == "csv":
         options = {"label": FIRST_TAG, "min_count": 1, **options}
@@ -273,6 +278,15 @@ def _open(config: DataConfig, watcher: Watcher) -> TagDataset:
     if dataset is None or config.prepared:
         raise ConfigError("data.prepared is not for studies, which may need the sound at several rates: data.root=DIR.")
     return dataset
+
+
+def title_of(dataset: TagDataset) -> str:
+    """Name a data set in the title of a table: a published one, or the folder of one's own."""
+    folder = printable(dataset.root.resolve().name)
+    return dataset.card.title if dataset.card.citation else f"{dataset.card.name} data in {folder}"
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
 
 
 def _class_of(track: Track, config: DataConfig, dataset: TagDataset) -> str:

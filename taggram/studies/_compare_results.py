@@ -42,12 +42,13 @@ def table_of(rows: Sequence[Row]) -> Table:
         accuracy = [f"{100 * fmean(float(row['accuracy']) for row in found):.1f}"] if has_accuracy else []
         lines.append([
             name, *[_with_interval(found, area) for area in AREAS], *accuracy, f"{found[0]['parameters']:,}",
-            *[f"{_mean(found, cost):,.0f}" for cost in ("mflop_per_s", "train_s")],
+            f"{found[0]['patch_s']:.3g}", f"{_mean(found, 'mflop_per_s'):,.0f}",
+            f"{_mean(found, 'train_s'):,.0f} ({'CPU' if found[0]['trained_on'] == 'cpu' else 'GPU'})",
             f"{_mean(found, 'tag_s_per_hour'):.1f}", f"{_mean(found, 'tag_beside_musicnn'):.2f}",
         ])  # fmt: skip
     columns = (
         "network", "ROC-AUC, %", "PR-AUC, %", *(["accuracy, %"] if has_accuracy else []), "parameters",
-        "MFLOP per s of sound", "training, s", "tagging an hour, s", "beside musicnn",
+        "patch, s", "MFLOP per s of sound", "training, s", "tagging an hour, s", "beside musicnn",
     )  # fmt: skip
     note = (
         "In brackets the 95 % interval over clips. MFLOP are those of convolutions and matrix products, two for a "

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from taggram.learning._pictures import COLOURS, FULL, LIGHT, MARK, SMALL_PT, TEXT_PT, WIDTH
 from taggram.learning.label_reduction import Reduction
-from taggram.studies._base import Row
+from taggram.studies._base import Row, of_method
 from taggram.studies._label_reduction_results import NETS, published_tags, words_of
-from taggram.studies._pictures import draw_bars
+from taggram.studies._pictures import draw_intervals
 
 ROW = 0.17  # of a tag, in inches
 MOST_NAMED = 60  # tags that have their names beside their bars
@@ -94,22 +94,15 @@ def draw_networks(rows: Sequence[Row], *, title: str) -> Figure:
     Returns:
         The figure.
     """
-    methods = [method for method in NETS if any(row["method"] == method for row in rows)]
+    groups: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     kinds = dict.fromkeys((row["features"], row["training"]) for row in rows)
-    series = {
-        f"{features}, {training}": [
-            [
-                float(row["macro_roc_auc"])
-                for row in rows
-                if (row["method"], row["features"], row["training"]) == (method, features, training)
-            ]
-            for method in methods
-        ]
-        for features, training in kinds
-    }
-    groups = [NETS[method].title for method in methods]
+    for method, net in NETS.items():
+        for features, training in kinds:
+            if found := of_method(rows, method, features=features, training=training):
+                marks = [(row["macro_roc_auc"], *row["macro_roc_auc_interval"]) for row in found]
+                groups.setdefault(net.title, {})[f"{features}, {training}"] = marks
     name = f"Networks from shallow to deep, {title}"
-    return draw_bars(groups, series, title=name, unit="test macro ROC-AUC, %", lines={"chance": 0.5})
+    return draw_intervals(groups, title=name, unit="test macro ROC-AUC, %", lines={"chance": 0.5})
 
 
 def draw_tags(row: Row, *, title: str) -> Figure:

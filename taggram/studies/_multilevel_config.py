@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from taggram._checks import check, check_choice, check_count, check_share, is_number
+from taggram.errors import ConfigError
 from taggram.learning.aggregation import Segments, Short
 from taggram.learning.config import FitConfig
 from taggram.learning.recipe import DataConfig, Recipe
@@ -14,15 +16,18 @@ from taggram.learning.schedules import ScheduleConfig
 from taggram.learning.vector_classifier import LR_OF_HIDDEN, PATIENCE, VECTOR_FIT
 from taggram.models.multilevel import N_UNITS
 from taggram.studies._base import GRID, StudyConfig
-from taggram.studies._multilevel_nets import LENGTHS, ORIGINS, Origin, System
-from taggram.studies._multilevel_results import LAST_SVM, METHODS, MFCC_SVM
+from taggram.studies._multilevel_nets import LENGTHS, ORIGINS, Net, Origin, System, choices_of, given_nets, local_nets
+from taggram.studies._multilevel_results import CHOICES, LAST_SVM, LOCAL, METHODS, MFCC_SVM, TAGGER
 
 if TYPE_CHECKING:
     from taggram.learning.prepared import PreparedData
 
 RECIPES = {"mel": "local_mel", "sample": "samplecnn"}  # with _mtt or _msd
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
 FEW, BATCH_OF_MANY = 5000, 128  # clips up to which batches are small; clips a step where there are more
+OF_TRAINING = (  # settings of networks that are trained
+    "system", "lengths", "n_segments", "local_epochs", "local_patches", "local_lr", "norm_momentum", "local_keep",
+)  # fmt: skip
+SAID_ELSEWHERE = ("methods", "runs", "folds", "seed", "device", "data", "source", "extractors", "trained_on")
 Keep = Literal["valid_loss", "valid_auc"]
 
 
@@ -42,7 +47,7 @@ class MultilevelConfig(StudyConfig):
         layers: of these, which ones count; () is the last three of most.
         trained_on: where the networks come from that are compared: "data", "source" or "given", several of which may be
             named; () is what is given, else the source, else the data.
-        n_segments: of a clip, spread over it, with `system=sample`; 0 is one more than 30 s hold, as published.
+        n_segments: of a clip, spread over it, with `system=sample` alone; 0 is one more than 30 s hold, as published.
         short: what becomes of clips that are shorter than a segment: repeated ("tiled") or "slowed", as in the code.
         local_epochs: of the networks, at most; 0 is until the schedule ends, as published.
         local_patches: random segments of each clip in an epoch of the networks; 0 is all of them, as published.
@@ -119,6 +124,24 @@ class MultilevelConfig(StudyConfig):
             check_choice("trained_on", name, ORIGINS)
             said = {"source": "source=NAME beside it", "given": "extractors=MODEL beside it"}
             check(can[name], "trained_on", name, said.get(name, "something else"))
+        self._check_what_is_trained()
+
+    def _check_what_is_trained(self) -> None:
+        """Refuse what would do nothing, since no network is trained, or none that it could be done with."""
+        is_trained = self.origins != ("given",)
+        usual = {one.name: one.default for one in dataclasses.fields(self)}
+        for name in OF_TRAINING if not is_trained else ():
+            value = getattr(self, name)
+            check(value == usual[name], name, value, "nothing where no network is trained; see trained_on")
+        source = self.source.name or self.source.prepared
+        check(is_trained or not source, "source", source, "nothing with extractors, or trained_on=source,given")
+        fits = self.system == "sample" or not self.n_segments
+        check(fits, "n_segments", self.n_segments, "0 with system=mel, whose segments are side by side")
+        fits = TAGGER not in self.methods or (is_trained and self.system == "mel")
+        check(fits, "methods", TAGGER, "others: one network is made of trained ones of system=mel alone")
+        fits = LOCAL not in self.methods or "data" in self.origins
+        wanted = "others, or trained_on with data in it: other networks have scores for other tags"
+        check(fits, "methods", LOCAL, wanted)
 
     @property
     def has_source(self) -> bool:
@@ -136,11 +159,59 @@ class MultilevelConfig(StudyConfig):
         """The methods that are measured."""
         return tuple(name for name in METHODS if not self.methods or name in self.methods)
 
-    @property
-    def segments(self) -> Segments:
-        """How clips are cut."""
-        layout: Any = "spread" if self.system == "sample" and not self.extractors else "contiguous"
-        return Segments(layout=layout, n_segments=self.n_segments if layout == "spread" else 0, short=self.short)
+    def chosen_of(self, origin: Origin) -> frozenset[str]:
+        """Name the methods that are measured on the networks of an origin.
+
+        Args:
+            origin: where they come from.
+
+        Returns:
+            Those that have a meaning there; none that needs no network.
+        """
+        without = {MFCC_SVM}
+        if origin != "data":
+            without.add(LOCAL)
+        if origin == "given" or self.system != "mel":
+            without.add(TAGGER)
+        return frozenset(self.chosen) - without
+
+    def nets(self, given: Sequence[Mapping[str, Any]]) -> dict[Origin, list[Net]]:
+        """List the networks by where they come from.
+
+        Args:
+            given: the models that are given, as `describe_given` says.
+
+        Returns:
+            The networks of each origin that is compared.
+
+        Raises:
+            ConfigError: a method that is asked for has nothing to put together.
+        """
+        lengths = self.lengths or LENGTHS[self.system]
+        nets = {
+            origin: given_nets(given) if origin == "given" else local_nets(origin, self.system, lengths)
+            for origin in self.origins
+        }
+        there = {choice.method for own in nets.values() for choice in choices_of(own)}
+        if missing := [name for name in self.methods if name in CHOICES and name not in there]:
+            raise ConfigError(
+                f"methods has {missing[0]}, which is nothing of its own here: with one network there is one scale, and "
+                f"with one layer one level. Name some of {', '.join(name for name in CHOICES if name in there)}."
+            )
+        return nets
+
+    def segments(self, origin: Origin) -> Segments:
+        """Say how clips are cut.
+
+        Args:
+            origin: for networks from where.
+
+        Returns:
+            Spread for the SampleCNNs of `system=sample`, else side by side.
+        """
+        if self.system == "sample" and origin != "given":
+            return Segments(layout="spread", n_segments=self.n_segments, short=self.short)
+        return Segments(layout="contiguous", short=self.short)
 
     def local_fit(self, origin: Origin, sound: PreparedData) -> FitConfig:
         """Say how the networks are trained.
@@ -163,7 +234,7 @@ class MultilevelConfig(StudyConfig):
             lr=self.local_lr or fit.lr,
             norm_momentum=self.norm_momentum or fit.norm_momentum,
             keep=self.local_keep,
-            valid_share=0.0 if len(sound.index("valid")) else VALID_SHARE,
+            valid_share=0.0,  # what is for validation is drawn before, and for all
         )
 
     def vector_fit(self, n_train: int, seed: int) -> FitConfig:
@@ -195,22 +266,22 @@ class MultilevelConfig(StudyConfig):
             A line each.
         """
         told = []
-        if self.local_epochs:
-            told.append(f"At most {self.local_epochs} epochs of each network.")
-        if self.local_patches:
-            told.append(f"{self.local_patches} random segments of each clip in an epoch of a network.")
-        for name, said in (("local_lr", "Learning rate"), ("norm_momentum", "Norm momentum")):
-            if getattr(self, name):
-                told.append(f"{said} of the networks: {getattr(self, name):g}.")
-        if self.local_keep != "valid_loss":
-            told.append("Of the networks, the weights of the best ROC-AUC in validation are kept.")
-        if (self.hidden_layers, self.units, self.dropout) != (2, N_UNITS, 0.0):
-            told.append(f"Classifier: {self.hidden_layers} hidden layers of {self.units}, dropout {self.dropout:g}.")
-        if self.segments.n_segments:
-            told.append(f"{self.segments.n_segments} segments of a clip.")
+        changed = [
+            _setting(one.name, value, one.default)
+            for one in dataclasses.fields(self)
+            if one.name not in SAID_ELSEWHERE and (value := getattr(self, one.name)) != one.default
+        ]
+        if changed:
+            told.append(f"Settings that are not the default: {', '.join(changed)}.")
         if n_train > self.svm_clips and {MFCC_SVM, LAST_SVM} & set(self.chosen):
             told.append(f"Support vector machines learn from {self.svm_clips:,} random clips.")
         return told
+
+
+def _setting(name: str, value: Any, usual: Any) -> str:
+    """Write a setting as it is given, with the default where that is more than "as published"."""
+    words = f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    return f"{words} (not {usual})" if usual else words
 
 
 def defaults_of(config: DataConfig) -> Mapping[str, Any]:

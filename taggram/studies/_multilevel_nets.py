@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from taggram.errors import ConfigError
+from taggram.errors import ConfigError, did_you_mean
 from taggram.learning.aggregation import default_layers
 from taggram.models import create_model
 from taggram.models._contract import TaggingModel
@@ -142,17 +142,24 @@ def describe_given(names: Sequence[str], layers: Sequence[str]) -> list[dict[str
         What `given_nets` takes, a model each.
 
     Raises:
-        ConfigError: a model has none of the layers.
+        ConfigError: a model has none of the layers, or some layer is in no model.
         TaggramError: a model cannot be opened.
     """
     known = []
+    there: set[str] = set()
     for name in names:
         model = open_given(name)
+        there.update(model.layers())
         own = tuple(layer for layer in model.layers() if layer in layers) if layers else default_layers(model)
         if not own:
             raise ConfigError(f"{name} has none of the layers {', '.join(layers)}; it has {', '.join(model.layers())}.")
         rate = model.frontend.sample_rate
         known.append({"model": name, "layers": own, "rate": rate, "scale": _scale_of(name), "digest": _digest(name)})
+    if nowhere := [layer for layer in layers if layer not in there]:
+        raise ConfigError(
+            f"layers has {nowhere[0]}, which none of the extractors has.{did_you_mean(nowhere[0], there)} Their layers "
+            f"are {', '.join(sorted(there))}."
+        )
     scales = [str(one["scale"]) for one in known]
     if len(set(scales)) < len(scales):
         raise ConfigError(f"two of the extractors have one name among {', '.join(scales)}; rename a file or folder.")
@@ -221,11 +228,6 @@ def cell_of(method: str, origin: str, scale: str, level: str = "", *, run: int =
 def origin_of(cell: Cell) -> Origin:
     """Say where the networks of a cell come from."""
     return next(origin for origin in ORIGINS if origin == cell.details["trained_on"])
-
-
-def nets_in(choice: Choice) -> list[Net]:
-    """List the networks of a choice, each once."""
-    return list({net.scale: net for net, _ in choice.parts}.values())
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 from taggram.studies._base import Row, of_method
-from taggram.studies._multiscale_results import NETS, best_epoch
+from taggram.studies._multiscale_results import NETS, TITLES, kept_row
+from taggram.studies._pictures import draw_intervals
 
 ROW = 0.18  # of a tag, in inches
 
@@ -35,7 +36,7 @@ def draw_epochs(rows: Sequence[Row], *, title: str) -> Figure:
             values = [np.nan if one[f"{name}_auc"] is None else 100 * one[f"{name}_auc"] for one in history]
             label = {"valid": "validation", "test": "test"}[name]
             axes.plot(epochs, values, color=COLOURS[number], linestyle=dashes, marker=".", markersize=4, label=label)
-        kept = best_epoch(history)
+        kept = kept_row(row)
         if kept["test_auc"] is not None:
             level = 100 * kept["test_auc"]
             axes.plot(kept["epoch"], level, "o", markersize=9, color=COLOURS[1], fillstyle="none")
@@ -68,30 +69,13 @@ def draw_scales(rows: Sequence[Row], *, title: str) -> Figure:
     Returns:
         The figure.
     """
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots()
-    methods = [method for method in reversed(NETS) if of_method(rows, method)]
-    for place, method in enumerate(methods):
-        for row in of_method(rows, method):
-            level = 100 * row["macro_roc_auc"]
-            low, high = (100 * end for end in row["macro_roc_auc_interval"])
-            axes.plot((low, high), (place, place), color=COLOURS[5], linewidth=5, alpha=0.5, solid_capstyle="butt")
-            axes.plot(level, place, "o", color=COLOURS[0])
-            axes.annotate(
-                f"{level:.1f}", (level, place), textcoords="offset points", xytext=(0, 7), ha="center",
-                fontsize=SMALL_PT,
-            )  # fmt: skip
-    axes.set_ylim(-0.6, max(1, len(methods)) - 0.3)
-    labels = [f"{NETS[name].title}\n{of_method(rows, name)[0]['parameters']:,} parameters" for name in methods]
-    axes.set_yticks(range(len(methods)), labels, fontsize=SMALL_PT)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=SMALL_PT)
-    axes.set_xlabel("test macro ROC-AUC, %, with its 95 % interval over clips", fontsize=SMALL_PT)
-    axes.grid(axis="x", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.suptitle(f"Scales, {title}", fontsize=TEXT_PT + 2)
-    return figure
+    groups = {}
+    for method, title_of in TITLES.items():
+        if found := of_method(rows, method):
+            n_parameters = found[0]["parameters"]
+            name = title_of if n_parameters is None else f"{title_of}\n{n_parameters:,} parameters"
+            groups[name] = {"": [(row["macro_roc_auc"], *row["macro_roc_auc_interval"]) for row in found]}
+    return draw_intervals(groups, title=f"Scales, {title}", unit="test macro ROC-AUC, %")
 
 
 def draw_gains(gains: Mapping[str, float], *, title: str) -> Figure:

@@ -13,7 +13,11 @@ from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 
 BAND = 0.15  # opacity of a deviation
 DASHES = ("-", "--", ":", "-.")
+ROW, SINGLE_ROW = 0.2, 0.45  # of a value with its interval, in inches: among several series, and alone
+GAP = 0.6  # of a row, between groups of several series
 Values = Sequence[float]
+Marked = tuple[float, float, float]
+"""A value, and the ends of its interval."""
 
 
 def draw_bars(
@@ -56,6 +60,67 @@ def draw_bars(
         axes.axhline(100 * level, color="0.3", linewidth=1, linestyle=("--", ":", "-.")[number % 3], label=name)
     axes.set_xticks(range(len(groups)), groups, fontsize=SMALL_PT, rotation=20 if len(groups) > 6 else 0)
     _finish(figure, title, unit)
+    return figure
+
+
+def draw_intervals(
+    groups: Mapping[str, Mapping[str, Sequence[Marked]]],
+    *,
+    title: str,
+    unit: str,
+    lines: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw values with their intervals, each on a row of its own, in percent to a tenth; of several runs a mark each.
+
+    Args:
+        groups: by name from top to bottom, by name of the series, the runs: a value and the ends of its interval over
+            clips, from 0 to 1. One series alone needs no name.
+        title: stands on top.
+        unit: of the axis.
+        lines: levels that are drawn across, such as chance, from 0 to 1.
+
+    Returns:
+        The figure.
+    """
+    names = list(dict.fromkeys(name for series in groups.values() for name in series))
+    n_rows = sum(map(len, groups.values())) + max(0, len(groups) - 1) * GAP * (len(names) > 1)
+    row_inches = ROW if len(names) > 1 else SINGLE_ROW
+    figure = Figure(figsize=(WIDTH, 1.4 + row_inches * n_rows), layout="constrained")
+    axes = figure.subplots()
+    place, middles = 0.0, []
+    for series in groups.values():
+        first = place
+        for name, runs in series.items():
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            for value, low, high in runs:
+                axes.plot((100 * low, 100 * high), (place, place), color=colour, linewidth=4, alpha=2 * BAND,
+                          solid_capstyle="butt")  # fmt: skip
+                axes.plot(100 * value, place, "o", color=colour, markersize=4)
+            mean = 100 * float(np.mean([value for value, _, _ in runs]))
+            highest = 100 * max(high for _, _, high in runs)
+            axes.annotate(
+                f"{mean:.1f}", (highest, place), textcoords="offset points", xytext=(4, 0), va="center",
+                fontsize=SMALL_PT - 1,
+            )  # fmt: skip
+            place += 1
+        middles.append((first + place - 1) / 2)
+        place += GAP * (len(names) > 1)
+    for number, (name, level) in enumerate((lines or {}).items()):
+        axes.axvline(100 * level, color="0.3", linewidth=1, linestyle=("--", ":", "-.")[number % 3], label=name)
+    for name in filter(None, names):
+        axes.plot([], [], "o", color=COLOURS[names.index(name) % len(COLOURS)], markersize=4, label=name)
+    axes.set_yticks(middles, list(groups), fontsize=SMALL_PT, parse_math=False)
+    axes.set_ylim(max(1.0, n_rows) - 0.4, -0.6)
+    axes.margins(x=0.08)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=SMALL_PT)
+    axes.set_xlabel(f"{unit}, with its 95 % interval over clips", fontsize=SMALL_PT)
+    axes.grid(axis="x", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.suptitle(title, fontsize=TEXT_PT + 2)
+    if any(names) or lines:
+        figure.legend(loc="outside right upper", fontsize=SMALL_PT, frameon=False)
     return figure
 
 

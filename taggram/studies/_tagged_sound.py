@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taggram._checks import check
 from taggram.errors import DatasetError
@@ -24,7 +26,9 @@ from taggram.studies._clips import Sounds, title_of
 from taggram.tagger import Tagger
 
 if TYPE_CHECKING:
+    from taggram.datasets import TagDataset
     from taggram.datasets._base import Part
+    from taggram.learning._reading import Rows
     from taggram.learning._teller import Told
     from taggram.learning.augment import AugmentConfig
     from taggram.learning.config import FitConfig
@@ -32,12 +36,45 @@ if TYPE_CHECKING:
     from taggram.learning.fit import FitResult
     from taggram.models._contract import TaggingModel
 
+LABEL_ROWS = 4096  # clips whose labels are looked at together
 N_RESAMPLES = 200  # of the intervals in a cell
 WANTED: tuple[Part, ...] = ("train", "test")
 
 
+@dataclass(frozen=True)
+class OpenedData:
+    """A data set of tagged clips that is there, with nothing of its sound decoded.
+
+    Attributes:
+        config: names it, with all options.
+        dataset: the data set; None where there is prepared data alone.
+    """
+
+    config: DataConfig
+    dataset: TagDataset | None
+
+
+def open_dataset_of(config: DataConfig, watcher: Watcher, *, defaults: Mapping[str, Any] | None = None) -> OpenedData:
+    """Open a data set, so that what is missing of it is told before that of another one is decoded.
+
+    Args:
+        config: names the data.
+        watcher: is told what is odd about it.
+        defaults: options of the data set where `config` has none, such as those of a recipe.
+
+    Returns:
+        What `prepare_sound` takes.
+
+    Raises:
+        ConfigError: no data is named.
+        DatasetError: its lists are missing.
+    """
+    own = replace(config, features=False, options={**(defaults or {}), **config.options})
+    return OpenedData(own, open_data(own, watcher))
+
+
 def prepare_sound(
-    config: DataConfig,
+    config: DataConfig | OpenedData,
     rates: Iterable[int],
     watcher: Watcher,
     n_workers: int | None,
@@ -48,11 +85,11 @@ def prepare_sound(
     """Open a data set of tagged clips, and decode it at each rate.
 
     Args:
-        config: names the data.
+        config: names the data, or is what `open_dataset_of` gave.
         rates: in Hz, at which the sound is wanted.
         watcher: is told what happens.
         n_workers: processes that decode; None is one a core.
-        defaults: options of the data set where `config` has none, such as those of a recipe.
+        defaults: as for `open_dataset_of`, where the data is not open yet.
         parts: each of which must have a clip.
 
     Returns:
@@ -60,13 +97,11 @@ def prepare_sound(
 
     Raises:
         ConfigError: no data is named.
-        DatasetError: the data is missing or has no clip in a part.
+        DatasetError: the data is missing, has no clip in a part, or no tag that can be scored.
     """
     wanted = sorted(set(rates))
-    own = DataConfig(
-        name=config.name, root=config.root, prepared=config.prepared, options={**(defaults or {}), **config.options}
-    )
-    dataset = open_data(own, watcher)
+    named = config if isinstance(config, OpenedData) else open_dataset_of(config, watcher, defaults=defaults)
+    own, dataset = named.config, named.dataset
     opened = {
         rate: prepared_data(own, dataset, RawConfig(sample_rate=rate, n_samples=rate), n_workers, watcher)
         for rate in wanted
@@ -83,6 +118,10 @@ def prepare_sound(
     for part in parts:
         if not len(data.index(part)):
             raise DatasetError(f"{name}, split {split}, has no clip in {part}; {' and '.join(parts)} are wanted.")
+    if "test" in parts and not has_scorable_tag(data):
+        raise DatasetError(
+            f"{name}, split {split}: no tag can be scored; some clip of test must have it, and some not."
+        )
     facts = {
         "name": name,
         "title": title_of(dataset) if dataset else f"{name} data in {Path(own.prepared).name}",
@@ -108,6 +147,51 @@ def open_sound(data: Mapping[str, Any], sample_rate: int) -> PreparedData:
         The clips.
     """
     return PreparedData(data["prepared"][str(sample_rate)])
+
+
+def has_scorable_tag(data: PreparedData) -> bool:
+    """Tell whether some tag holds for a clip of test and does not for another; labels are looked at block by block."""
+    rows = data.index("test")
+    counts = np.zeros(len(data.tags), np.int64)
+    for first in range(0, len(rows), LABEL_ROWS):
+        counts += data.labels(rows[first : first + LABEL_ROWS]).astype(np.int64).sum(axis=0)
+    return bool(((counts > 0) & (counts < len(rows))).any())
+
+
+def shared_sound(test: PreparedData, test_rows: Rows, other: PreparedData, other_rows: Rows) -> int:
+    """Count the clips for testing whose sound something learns from: by what they sound like, not by their names.
+
+    Args:
+        test: clips, some of which are tested on.
+        test_rows: (rows,) these.
+        other: clips, some of which are learned from, at the same rate; maybe the same data.
+        other_rows: (rows,) these.
+
+    Returns:
+        How many of `test_rows` sound exactly like one of `other_rows`.
+
+    Raises:
+        ConfigError: the rates differ, so that no sound can be equal.
+    """
+    check(test.sample_rate == other.sample_rate, "the rate", test.sample_rate, f"{other.sample_rate} Hz in both")
+    tested, learned = (
+        data.column("sound_hash")[np.asarray(rows, np.int64)] for data, rows in ((test, test_rows), (other, other_rows))
+    )
+    return int(np.isin(tested, np.unique(learned)).sum())
+
+
+def is_begun(folder: Path) -> bool:
+    """Say whether there is a training to go on with; what was killed before it began is put away.
+
+    Args:
+        folder: of this training alone.
+
+    Returns:
+        Whether there is.
+    """
+    if folder.exists() and not (folder / CONFIG).exists():
+        shutil.rmtree(folder)
+    return folder.exists()
 
 
 def fit_cell(
@@ -145,10 +229,8 @@ def fit_cell(
     """
     from taggram.learning.fit import fit
 
-    if folder.exists() and not (folder / CONFIG).exists():  # killed before it began
-        shutil.rmtree(folder)
     return fit(
-        model, sound, folder, config, resume=folder.exists(), device=device, augment=augment, told=told,
+        model, sound, folder, config, resume=is_begun(folder), device=device, augment=augment, told=told,
         use_features=use_features, callbacks=[watched] if watched else None,
     )  # fmt: skip
 
@@ -171,6 +253,39 @@ def score_part(
         DatasetError: there is no clip.
     """
     return evaluate_prepared(Tagger(model, device=device), sound, part)
+
+
+def evaluation_of(
+    model: str,
+    sound: PreparedData,
+    rows: Rows,
+    scores: NDArray[np.float32],
+    *,
+    tags: Sequence[str] | None = None,
+) -> Evaluation:
+    """Put scores of the clips for testing, whatever they come from, beside their labels.
+
+    Args:
+        model: what they come from, such as the key of a cell.
+        sound: the clips.
+        rows: (rows,) those that are tested on.
+        scores: (rows, tags), 0 to 1.
+        tags: those that are scored; None is all of `sound`.
+
+    Returns:
+        Scores beside labels.
+
+    Raises:
+        ConfigError: the shapes differ, or a score is not from 0 to 1.
+    """
+    kept = sound.tags if tags is None else tuple(tags)
+    number_of = {tag: number for number, tag in enumerate(sound.tags)}
+    card, ids = sound.card, sound.column("track_id")
+    return Evaluation(
+        model=model, data_set=str(card["name"]), split=str(card["split"]), split_sha256=str(card["split_sha256"]),
+        part="test", tags=kept, task=sound.task, track_ids=tuple(str(ids[row]) for row in np.asarray(rows).tolist()),
+        scores=scores, labels=sound.labels(rows)[:, [number_of[tag] for tag in kept]] > 0,
+    )  # fmt: skip
 
 
 def figures_of(evaluation: Evaluation, *, n_resamples: int = N_RESAMPLES) -> dict[str, Any]:

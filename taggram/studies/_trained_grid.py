@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from taggram._checks import check, check_choice, check_count, check_share
-from taggram.learning._run_folder import MODEL
+from taggram.learning._run_folder import MODEL, kept_epoch
 from taggram.learning.config import FitConfig, Keep
 from taggram.learning.recipe import Recipe
 from taggram.models import create_model
@@ -140,7 +140,7 @@ class TrainedGrid(Study):
         test = sound.index("test")
         n_samples = model.frontend.n_samples_for(model.frontend.n_frames)
         trained = fit_cell(model, self._learnt_from(sound), self.files / cell.key, config, device=self.config.device)
-        best = best_epoch(trained.history, config.keep)
+        best = kept_epoch(trained.history, config.keep)
         return {
             **figures_of(score_part(trained.model, sound, device=self.config.device)),
             "parameters": n_parameters(trained.model),
@@ -239,23 +239,6 @@ def n_parameters(model: nn.Module, *, with_norms: bool = True) -> int:
         if with_norms or not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
         for parameter in module.parameters(recurse=False)
     )
-
-
-def best_epoch(history: Sequence[Mapping[str, float]], keep: Keep) -> Mapping[str, float]:
-    """Find the epoch whose weights were kept.
-
-    Args:
-        history: the figures of all epochs.
-        keep: which weights are kept.
-
-    Returns:
-        Its figures.
-    """
-    if keep == "last":
-        return history[-1]
-    sign = 1.0 if keep == "valid_loss" else -1.0
-    known = [-1.0 if keep != "valid_loss" and np.isnan(row[keep]) else row[keep] for row in history]
-    return min(zip(known, history), key=lambda pair: (sign * pair[0], pair[1]["valid_loss"]))[1]
 
 
 def mean_by_method(rows: Sequence[Row], name: str = SCORE) -> dict[str, float]:

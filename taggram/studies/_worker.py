@@ -12,6 +12,7 @@ from typing import Any
 
 from taggram._files import written_aside
 from taggram._processes import Do, FileTask, Message, Tell, serve
+from taggram.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
 from taggram.studies import find_study
 from taggram.studies._base import Cell, Study
 
@@ -56,8 +57,14 @@ def measure_cell(study: Study, cell: Cell) -> dict[str, Any]:
 
     Returns:
         What was measured.
+
+    Raises:
+        TrainingError: it cannot be measured.
     """
-    measured = study.measure(cell)
+    try:
+        measured = study.measure(cell)
+    except (ConfigError, DatasetError, UnknownNameError) as error:  # which would end the run, and with it all others
+        raise TrainingError(str(error)) from error
     with written_aside(cell_path(study.folder, cell.key)) as aside:
         aside.write_text(json.dumps(measured), encoding="utf-8")
     return measured

@@ -9,7 +9,8 @@ Differs:
       songs.
     - The rate drops on a plateau, as it did in the training of the one network that was published; in the script it
       stays.
-    - The network that learns tags has the songs of all artists, less those of the unseen ones; how the protocols of
+    - The network that learns tags has the songs of all artists, less those of the unseen ones, in training and in
+      validation; how the protocols of
       unseen artists, retrieval and nearest neighbours went exactly is not known.
     - Mean and deviation of the spectrogram are those of the authors' training set, whatever the data.
 """
@@ -18,8 +19,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,41 +28,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taggram._checks import check
 from taggram.datasets._base import PARTS
-from taggram.errors import ConfigError
-from taggram.learning._run_folder import CONFIG
+from taggram.errors import DatasetError
 from taggram.learning.aggregation import Segments, clip_vectors
-from taggram.learning.artist_splits import LEAST_SONGS, ArtistSplit, artist_split, songs_by_part
+from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_part, tracks_by
 from taggram.learning.clip_patches import patches_of_sound
-from taggram.learning.embeddings import cached_features
 from taggram.learning.patch_fit import scores_of
 from taggram.learning.prepared import PreparedData
 from taggram.learning.retrieval import retrieval_precision
 from taggram.learning.siamese import fit_siamese
 from taggram.models import create_model
-from taggram.models._mfcc_statistics import MFCC as MFCC_FRONTEND
-from taggram.models._mfcc_statistics import N_STATISTICS, mfcc_statistics
 from taggram.models._saved import load_model
-from taggram.models.artist import MEL
+from taggram.studies._artist_data import MFCC_RATE, RATE, prepare_all
 from taggram.studies._artist_results import PUBLISHED, TASKS, claims_of, draw, tables_of, titles_of
-from taggram.studies._artist_settings import BY_ARTISTS, N_ARTISTS, ArtistConfig
+from taggram.studies._artist_settings import BY_ARTISTS, ArtistConfig
 from taggram.studies._artist_transfer import DENSE, RETRIEVAL, SVM, Examples, measure, measure_tags
 from taggram.studies._base import Cell, Claim, Row, Study
-from taggram.studies._clips import Sounds, StudyClips, prepare_clips
+from taggram.studies._clips import Sounds, StudyClips
+from taggram.studies._mfcc import mfcc_features
 from taggram.studies._tables import Table
-from taggram.studies._tagged_sound import fit_cell, open_sound, prepare_sound
+from taggram.studies._tagged_sound import (
+    fit_cell,
+    is_begun,
+    open_sound,
+    shared_sound,
+)
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from taggram.datasets._base import Part
     from taggram.learning.train import Watcher
     from taggram.models._contract import TaggingModel
 
-RATE = MEL.sample_rate
-MFCC_RATE = MFCC_FRONTEND.mel.sample_rate
 LAYER = "conv5"  # whose values are the features
 SEGMENTS = Segments(n_segments=10)  # of 3 s, of a clip of 30 s
 TRAINING, FEATURES = "training", "features"  # the cells that make what others need
@@ -85,25 +83,8 @@ class Artist(Study):
     @classmethod
     def prepare(cls, config: ArtistConfig, folder: Path, watcher: Watcher, n_workers: int | None) -> dict[str, Any]:
         """Decode the songs, and the clips that features are tried on; see `Study.prepare`."""
-        has_mfcc = "mfcc" in config.chosen
-        rates = [RATE, MFCC_RATE] if has_mfcc else [RATE]
-        parts: tuple[Part, ...] = ("train",) if "tags" in config.chosen else ()
-        source = prepare_sound(config.data, rates if config.unseen else [RATE], watcher, n_workers, parts=parts)
-        n_artists = _check_artists(config, open_sound(source, RATE))
-        facts = {**source["facts"], "n_artists": n_artists, "sounds": dict(source["facts"]["sounds"])}
-        titles: dict[str, str] = {}
-        found: dict[str, Any] = {"source": source["prepared"], "facts": facts, "titles": titles}
-        if config.target.name:
-            target = prepare_clips(config.target, rates, folder, watcher, n_workers, wanted_folds=config.folds)
-            found["clips"] = target["clips"]
-            titles["target"] = _add_facts(facts, "target", target["facts"])
-        else:
-            check(not config.folds, "folds", config.folds, "a target that has some, target=NAME")
-        if config.tagged.name:
-            tagged = prepare_sound(config.tagged, [RATE], watcher, n_workers)
-            found["tagged"] = tagged["prepared"]
-            titles["tagged"] = _add_facts(facts, "tagged", tagged["facts"])
-        return found
+        found = prepare_all(config, folder, watcher, n_workers)
+        return {**found, "heard": cls(config, folder, found).heard()}
 
     # -- cells ---------------------------------------------------------------------------------------------------------
 
@@ -141,6 +122,12 @@ class Artist(Study):
         return config.n_artists(int(self.data["facts"]["n_artists"]))
 
     @property
+    def tasks(self) -> list[str]:
+        """What features are tried on."""
+        there = {CLASSES: "clips" in self.data, UNSEEN: bool(self.config.unseen), TAGS: "tagged" in self.data}
+        return [task for task in TASKS if there[task]]
+
+    @property
     def _folds(self) -> tuple[int, ...]:
         return tuple(fold for fold in self.target.folds if fold in self.config.folds or not self.config.folds)
 
@@ -149,8 +136,7 @@ class Artist(Study):
 
     def _tasks(self, method: str) -> list[str]:
         """List what the features of a method are tried on."""
-        there = {CLASSES: "clips" in self.data, UNSEEN: bool(self.config.unseen), TAGS: "tagged" in self.data}
-        return [task for task in TASKS if there[task] and (task != TAGS or method != "mfcc")]
+        return [task for task in self.tasks if task != TAGS or method != "mfcc"]
 
     def _classifiers(self, method: str, task: str) -> Sequence[str]:
         if task == TAGS:
@@ -209,7 +195,49 @@ class Artist(Study):
         """
         if method in BY_ARTISTS:
             return self.all_artists.some(0, artists).view(self.source)
-        return self.source.with_train(np.setdiff1d(self.source.index("train"), self.unseen.songs))
+        parts = np.empty(len(self.source), np.int64)
+        for number, part in enumerate(PARTS):
+            parts[self.source.index(part)] = number
+        # Also of validation, which chooses weights, and also the songs that nobody is to be recognised by.
+        parts[tracks_by(self.source, self.unseen.artists, column=self.config.artist_column)] = -1
+        return self.source.with_parts(parts, split="without unseen artists")
+
+    def heard(self) -> dict[str, dict[str, int]]:
+        """Count the clips of each task that sound exactly like songs that networks learn from, or are chosen by.
+
+        Returns:
+            By task: "test" and "all", how many clips for testing and of all parts there are; "heard_test" and
+            "heard_all", how many of them are heard before.
+
+        Raises:
+            DatasetError: all songs to learn tags from are by unseen artists.
+        """
+        views = [
+            self.songs(method, max(self.n_artists) if method in BY_ARTISTS else 0)  # fewer are among more
+            for method in self.config.chosen
+            if method in (*BY_ARTISTS, "tags")
+        ]
+        if any(not len(view.index("train")) for view in views):
+            raise DatasetError("no song is left to learn tags from: all are by unseen artists; unseen=N says how many.")
+        learned = np.concatenate([np.empty(0, np.int64), *(view.index(part) for view in views for part in PARTS[:2])])
+        counts = {}
+        for task in self.tasks:
+            sounds, test = self.sounds(task, RATE), self._tested(task)
+            counts[task] = {
+                "test": len(test),
+                "heard_test": shared_sound(sounds.data, sounds.rows[test], self.source, learned),
+                "all": len(sounds),
+                "heard_all": shared_sound(sounds.data, sounds.rows, self.source, learned),
+            }
+        return counts
+
+    def _tested(self, task: str) -> Whole:
+        """Give the clips of a task that are tested on, in whatever fold."""
+        if task == CLASSES:
+            return np.unique(np.concatenate([self.target.clips(fold, "test") for fold in self._folds]))
+        if task == TAGS:
+            return open_sound({"prepared": self.data["tagged"]}, RATE).index("test")
+        return np.flatnonzero(self.unseen.parts[self.unseen.songs.ravel()] == PARTS.index("test"))
 
     def start(self, method: str, artists: int, run: int) -> TaggingModel:
         """Build a network with its first weights.
@@ -239,9 +267,7 @@ class Artist(Study):
         config = replace(self.config.fit, seed=self.seed_of("training", cell.method, artists, cell.run))
         model = self.start(cell.method, artists, cell.run)
         if cell.method == "siamese":
-            if folder.exists() and not (folder / CONFIG).exists():  # killed before it began
-                shutil.rmtree(folder)
-            paired = fit_siamese(model, songs, folder, config, resume=folder.exists(), device=self.config.device)
+            paired = fit_siamese(model, songs, folder, config, resume=is_begun(folder), device=self.config.device)
             trained, history = paired.model, paired.history
         else:
             if not len(songs.index("valid")):
@@ -305,13 +331,7 @@ class Artist(Study):
         """
         cache, facts = self.files / FEATURES, {"method": method, "artists": artists, "run": run, "task": task}
         if method == "mfcc":
-            sounds = self.sounds(task, MFCC_RATE)
-            known = {"features": f"mfcc_statistics {N_STATISTICS}", "sounds": sounds.content(), "n_clips": len(sounds)}
-
-            def compute(clips: Sequence[int]) -> NDArray[np.float32]:
-                return np.concatenate([mfcc_statistics(torch.from_numpy(sounds.whole(clip))[None]) for clip in clips])
-
-            return cached_features(lambda: compute, known, cache=cache, facts=facts, n_threads=1)
+            return mfcc_features(self.sounds(task, MFCC_RATE), cache, facts)
         details = {"artists": artists} if method in BY_ARTISTS else {}
         trained = self.files / Cell(method=method, run=run, details={**details, "task": TRAINING}).key
         network = self.start(method, artists, run) if method == "untrained" else load_model(trained)
@@ -349,6 +369,16 @@ class Artist(Study):
             f"SGD at {fit.lr:g}, batches of {fit.batch_size}, at most {fit.max_epochs} epochs (1000 in the paper); the "
             f"rate drops to a fifth after {config.patience} epochs without improvement, {config.stop_after} end it."
         )
+        if others := config.changed():
+            told.append(f"Otherwise than by default, which is in brackets: {'; '.join(others)}.")
+        titles = titles_of(self.data_facts(), self.data["titles"])
+        told += [
+            f"{titles[task]}: {n['heard_test']:,} of {n['test']:,} clips for testing, and {n['heard_all']:,} of "
+            f"{n['all']:,} in all, sound exactly like songs that networks learn from or are chosen by, so that these "
+            "scores flatter them."
+            for task, n in self.data["heard"].items()
+            if n["heard_all"]
+        ]
         return told
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
@@ -365,34 +395,6 @@ class Artist(Study):
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _check_artists(config: ArtistConfig, data: PreparedData) -> int:
-    """Count the artists with enough songs, and refuse to learn more than there are."""
-
-    def count(n_songs: int) -> int:
-        return len(artist_split(data, column=config.artist_column, n_songs=n_songs))
-
-    n_there = count(config.songs)
-    learned = {*config.chosen} & {*BY_ARTISTS}
-    n_wanted = config.unseen + (max(config.n_artists(n_there), default=N_ARTISTS[0]) if learned else 0)
-    if n_wanted <= n_there:
-        return n_there
-    fewer = range(config.songs - 1, LEAST_SONGS - 1, -1)
-    hints = [f" songs={n} gives {n_found}." for n in fewer if (n_found := count(n)) > n_there]
-    raise ConfigError(
-        f"{n_wanted} artists are wanted, {config.unseen} of whom stay unseen; {n_there} artists of {data.card['name']} "
-        f"have {config.songs} songs.{(hints or [''])[0]} artists=N,M and unseen=N say how many are wanted."
-    )
-
-
-def _add_facts(facts: dict[str, Any], name: str, of: Mapping[str, Any]) -> str:
-    """Put the facts about another data set beside those of the songs, and give its title."""
-    facts[name] = {key: value for key, value in of.items() if key not in ("title", "words", "sounds")}
-    facts["sounds"] |= {f"{name} {rate}": content for rate, content in of["sounds"].items()}
-    facts["title"] = f"{facts['title']}, tried on {of['title']}"
-    facts["words"] = f"{facts['words']} {of['title']}: {of['words']}"
-    return str(of["title"])
 
 
 def _parts_of(sound: PreparedData) -> tuple[Whole, Whole, Whole]:

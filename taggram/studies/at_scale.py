@@ -13,6 +13,7 @@ Differs: the paper's 1.2 million tracks and their labels are private, and its tr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,19 +25,16 @@ from numpy.typing import NDArray
 
 from taggram._checks import check, check_choice, check_count, is_count, is_number
 from taggram.errors import ConfigError
-from taggram.learning._clip_features import ClipFeatures
-from taggram.learning._hand_made import feature_names, hand_made
 from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.config import FitConfig, Keep
 from taggram.learning.data import steps_per_epoch
-from taggram.learning.embeddings import Compute, cached_features
 from taggram.learning.prepared import PreparedData
 from taggram.learning.recipe import Recipe
 from taggram.models import create_model
 from taggram.models._contract import TaggingModel
 from taggram.studies._at_scale_results import PUBLISHED, claims_of, tables_of
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig
-from taggram.studies._clips import Sounds
+from taggram.studies._hand_made_features import TREE_SEEDS, HandMade
 from taggram.studies._tables import Table
 from taggram.studies._tagged_sound import figures_of, fit_cell, open_sound, prepare_sound, score_part
 
@@ -52,9 +50,9 @@ LEAST_PATCH_S = 1.23  # of the network on waveforms
 HOP = 256  # samples from frame to frame of the spectrogram
 SHARES = (0.1, 0.5, 1.0)  # of the tracks for training, where no sizes are named
 TREES = "boosted_trees"
-FEATURES = "features"  # the cell that makes what the trees need
+FEATURES = "features"  # the cells that make what the trees need
+LEAST_TRACKS = 2  # of which a batch norm can learn
 NORM_MOMENTUM = 0.1  # with a fixed number of updates
-TREE_SEEDS = 2**32  # that scikit-learn takes
 TagLoss = Literal["binary", "mse"]
 
 
@@ -127,11 +125,16 @@ class AtScale(Study):
         data = prepare_sound(config.data, [RATE], watcher, n_workers, parts=("train", "valid", "test"))
         n_train = len(open_sound(data, RATE).index("train"))
         sizes = config.sizes or tuple(max(1, round(share * n_train)) for share in SHARES)
+        if min(sizes) < LEAST_TRACKS:
+            raise ConfigError(f"sizes has {min(sizes)}; at least {LEAST_TRACKS} tracks are wanted to learn from.")
         if max(sizes) > n_train:
             raise ConfigError(f"sizes has {max(sizes):,}, and there are {n_train:,} tracks to learn from.")
         least = 2 * TreesConfig().min_clips
         if TREES in (config.methods or config.METHODS) and min(sizes) < least:
-            raise ConfigError(f"sizes has {min(sizes)}; boosted trees need {least} tracks to learn from.")
+            raise ConfigError(
+                f"boosted trees need {least} tracks to learn from, and the smallest set has {min(sizes)}; say larger "
+                "ones, such as sizes=250,1000, or leave the trees out: methods=waveform,spectrogram."
+            )
         return {**data, "sizes": sorted(set(sizes))}
 
     def phases(self) -> list[list[Cell]]:
@@ -143,18 +146,21 @@ class AtScale(Study):
             for run in range(self.config.runs)
             for method in methods
         ]
-        first = [Cell(method=TREES, details={"part": FEATURES}, is_scored=False)] if TREES in methods else []
-        return [first, cells] if first else [cells]
+        blocks = [
+            Cell(method=TREES, details={"part": FEATURES, "block": block}, is_scored=False)
+            for block in range(self.features.n_blocks)
+        ]
+        return [blocks, cells] if TREES in methods else [cells]
 
     def measure(self, cell: Cell) -> dict[str, Any]:
         """Compute the features of the trees, or learn from so many tracks and score; see `Study.measure`."""
         if not cell.is_scored:
-            return {"n_features": self.features().values.shape[1]}
+            return {"n_tracks": len(self.features.block(int(str(cell.details["block"]))))}
         size = int(str(cell.details["size"]))
         sound = self.sound.with_train(self.tracks(size, cell.run))
         if cell.method == TREES:
             trees = TreesConfig(seed=self.seed_of("trees", size, cell.run) % TREE_SEEDS)
-            grown = fit_trees(sound, trees, features=self.features(), n_workers=1)
+            grown = fit_trees(sound, trees, features=self.features.all(), n_workers=1)
             return {**figures_of(grown.evaluations["test"]), "n_updates": None, "parameters": None}
         model, config = self.start(cell), self.fit(cell, size)
         trained = fit_cell(model, sound, self.files / cell.key, config, device=self.config.device)
@@ -167,7 +173,7 @@ class AtScale(Study):
 
     # -- what a cell is made of ----------------------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def sound(self) -> PreparedData:
         """The tracks."""
         return open_sound(self.data, RATE)
@@ -186,23 +192,12 @@ class AtScale(Study):
         order = np.random.default_rng(self.seed_of("order", run)).permutation(len(rows))
         return np.sort(rows[order[:size]])
 
-    def features(self) -> ClipFeatures:
-        """Give the hand-made features of all tracks: computed once for all cells, in blocks that outlive a kill."""
-        sound, names = self.sound, feature_names("hand_made")
-        sounds = Sounds(sound, np.arange(len(sound)))
-        known = {"features": "hand_made", "names": names, "sounds": sounds.content(), "n_clips": len(sounds)}
-
-        def compute(clips: Sequence[int]) -> NDArray[np.float32]:
-            rows = [list(hand_made(sounds.whole(clip), RATE, "hand_made").values()) for clip in clips]
-            return np.array(rows, np.float32)
-
-        def make_ready() -> Compute:
-            return compute
-
-        return ClipFeatures(
-            kind="hand_made", names=names, values=cached_features(make_ready, known, cache=self.files / FEATURES),
-            sample_rate=RATE, split_sha256=str(sound.card["split_sha256"]),
-        )  # fmt: skip
+    @functools.cached_property
+    def features(self) -> HandMade:
+        """What the trees learn from: the features of the tracks of all sets, and of the parts that are scored."""
+        learned = [self.tracks(max(self.data["sizes"]), run) for run in range(self.config.runs)]
+        scored = [self.sound.index("valid"), self.sound.index("test")]
+        return HandMade(self.sound, self.files / FEATURES, np.unique(np.concatenate([*learned, *scored])))
 
     def start(self, cell: Cell) -> TaggingModel:
         """Build a cell's network with its first weights."""

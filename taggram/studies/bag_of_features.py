@@ -2,12 +2,12 @@
 
 Source: Nam, Herrera and Lee, "A deep bag-of-features model for music auto-tagging", 2015, revised 2016, arXiv
     1508.04999; the first author's experiment code, of whose settings those of the final scripts are the defaults here.
-Differs: the split of the source is not at hand. Silent clips give no patches; the code takes the spectrogram of the
-    clip before. Clips are in another order in each epoch of the network on bags; in the code they are not. What dropout
-    leaves is scaled up in training, where the code halves weights in use, so that the layers behind it start at twice
-    the effect. Which costs of the weights a network has been pre-trained with is chosen by validation. How units are
-    described is our own. For what differs in patches see `taggram/learning/patch_sampling.py`, in the network
-    `taggram/models/bag_of_features.py`.
+Differs: the split of the source is not at hand. Stereo is mixed down; the code keeps the first channel. Silent clips
+    give no patches; the code takes the spectrogram of the clip before. Clips are in another order in each epoch of the
+    network on bags; in the code they are not. What dropout leaves is scaled up in training, where the code halves
+    weights in use, so that the layers behind it start at twice the effect. Which costs of the weights a network has
+    been pre-trained with is chosen by validation. How units are described is our own. For what differs in patches see
+    `taggram/learning/patch_sampling.py`, in the network `taggram/models/bag_of_features.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from taggram._checks import check, check_count, is_count, is_number
+from taggram.errors import DatasetError
 from taggram.learning.data import drawn_for_validation
 from taggram.learning.prepared import PreparedData
 from taggram.learning.sparse_rbm import RBM
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 SAMPLINGS = ("onset", "random")
 MTT = {"tags": "mtt188", "split": "dir-all"}
 MTT_TAGS = 160
+HAMEL_CLIPS = {"train": (14_660,), "valid": (1_629,), "test": (6_498, 6_499)}  # in the lists, and in print
 VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
 PAPER = {"n_patches": 200_000, "rbm_epochs": 300, "n_units": 1024, "n_hidden": 512, "stack_epochs": 200}
 PAPER |= {"max_epochs": 100}
@@ -147,6 +149,12 @@ class BagOfFeatures(Study):
             check(n_tags >= len(sound.tags), "n_tags", config.n_tags, "0, as each clip has exactly one class")
         counts = sound.labels(sound.index("train")).sum(axis=0)
         kept = sorted(np.argsort(-counts, kind="stable")[:n_tags].tolist())
+        tested = sound.labels(sound.index("test"))[:, kept]
+        if not (tested.any(axis=0) & ~tested.all(axis=0)).any():
+            raise DatasetError(
+                f"none of the {len(kept)} tags can be scored on the {len(tested)} clips for testing: some of these "
+                "must have it, and some must not. Name another split by data.split, or take more tags by n_tags."
+            )
         facts = data["facts"] | {"tags": [sound.tags[tag] for tag in kept]}
         facts["words"] = (
             f"{len(sound):,} clips with {len(kept)} tags, split {facts['split']} {facts['split_sha256'][:11]}."
@@ -206,7 +214,8 @@ class BagOfFeatures(Study):
         }  # fmt: skip
         if cell.method in kinds:
             return kinds[cell.method](self, cell)
-        return cells.choose_song(self, cell) if SONGS[cell.method].is_pretrained else cells.learn_song(self, cell)
+        known = (cells.choose_song if SONGS[cell.method].is_pretrained else cells.learn_song)(self, cell)
+        return {**cells.score_song(self, cell), **known}
 
     # -- what cells share ----------------------------------------------------------------------------------------------
 
@@ -260,16 +269,27 @@ class BagOfFeatures(Study):
         """Read the RBM that a cell rests on."""
         return RBM.load(self.path_of(cells.RBM_CELL, cell))
 
-    def bags(self, cell: Cell, rows: cells.Whole, what: str = "bags") -> torch.Tensor:
-        """Read the bags, or the "activations", of some clips: (rows, units)."""
+    def bags(self, cell: Cell, rows: cells.Whole) -> torch.Tensor:
+        """Read the bags of some clips: (rows, units)."""
         found = torch.empty(len(rows), self.config.n_units)
         for block in np.unique(rows // cells.BLOCK_CLIPS).tolist():
-            path = self.path_of(cells.BAGS, cell, block=block)
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                values = torch.from_numpy(file[what])
+            values = torch.from_numpy(self._of_block(cell, block, "bags"))
             inside = np.flatnonzero(rows // cells.BLOCK_CLIPS == block)
             found[torch.from_numpy(inside)] = values[torch.from_numpy(rows[inside] % cells.BLOCK_CLIPS)]
         return found
+
+    def activation(self, cell: Cell) -> cells.Floats:
+        """Give the mean activation of each unit over the patches of the clips for testing: (units,)."""
+        test = self.rows_of("test", cell.run)
+        blocks = np.unique(test // cells.BLOCK_CLIPS).tolist()
+        total = sum(self._of_block(cell, block, "test_activation") for block in blocks)
+        return np.asarray(total / len(test), np.float32)
+
+    def _of_block(self, cell: Cell, block: int, what: str) -> cells.Floats:
+        path = self.path_of(cells.BAGS, cell, block=block)
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            values: cells.Floats = file[what]
+        return values
 
     # -- what comes of it ----------------------------------------------------------------------------------------------
 
@@ -296,11 +316,18 @@ class BagOfFeatures(Study):
         path = self.path_of(cells.UNITS, Cell(method=cells.UNITS, run=row["run"], details=details))
         return Units.load(path) if path.exists() else None
 
+    def is_papers_data(self) -> bool:
+        """Tell whether tags and parts are as many as in the lists of the paper, whatever they were read from."""
+        counts = {part: len(self.sound.index(part)) for part in HAMEL_CLIPS}  # type: ignore[arg-type]
+        return len(self.tags) == MTT_TAGS and all(counts[part] in wanted for part, wanted in HAMEL_CLIPS.items())
+
     def remarks(self) -> list[str]:
         """Say what is done otherwise than in the paper."""
         config = self.config
         told = []
-        if self.data_facts()["name"] in self.paper_data:
+        if self.is_papers_data():
+            told.append(f"Taken for the data of the paper, by its {MTT_TAGS} tags and the sizes of its parts.")
+        elif self.data_facts()["name"] in self.paper_data:
             told.append(
                 "Neither the split of Hamel et al. nor its list of 160 tags is at hand: the split is "
                 f"{self.data_facts()['split']}, the tags are the {len(self.tags)} commonest of its part for training."
@@ -315,12 +342,12 @@ class BagOfFeatures(Study):
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """Make the tables: networks, annotation, RBMs, and the units of tags."""
         units = self.units(rows[0]) if rows else None
-        of_tags = [results.unit_table(units, self.tags)] if units is not None else []
+        of_tags = [results.unit_table(units, self.tags)] if units is not None and units.strongest(1) else []
         return [results.main_table(rows), results.annotation_table(rows), results.rbm_table(rows), *of_tags]
 
     def claims(self, rows: Sequence[Row]) -> list[Claim]:
         """Hold what the page says against what was measured."""
-        return results.claims_of(rows, is_papers=self.data_facts()["name"] in self.paper_data)
+        return results.claims_of(rows, is_papers=self.is_papers_data())
 
     def draw(self, rows: Sequence[Row]) -> dict[str, Figure]:
         """Draw scores, the training of the RBM, and its units."""
@@ -328,7 +355,7 @@ class BagOfFeatures(Study):
 
         first = Cell(method=PRETRAINED, run=rows[0]["run"], details={n: rows[0][n] for n in results.RBM_DETAILS})
         facts = self.data_facts()
-        drawn = pictures.draw_scores(rows, facts["title"], is_papers=facts["name"] in self.paper_data)
+        drawn = pictures.draw_scores(rows, facts["title"], is_papers=self.is_papers_data())
         history = self.path_of(cells.RBM_CELL, first, ".json")
         if history.exists():
             drawn["rbm"] = pictures.draw_training(json.loads(history.read_text(encoding="utf-8")), rows[0]["rho"])

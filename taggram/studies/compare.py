@@ -19,7 +19,8 @@ import numpy as np
 
 from taggram._checks import check, check_count, is_number
 from taggram._files import written_aside
-from taggram.errors import ConfigError, unknown_name
+from taggram.errors import ConfigError, TrainingError, unknown_name
+from taggram.learning._run_folder import kept_epoch
 from taggram.learning.config import FitConfig
 from taggram.learning.prepared import PreparedData
 from taggram.learning.recipe import Recipe
@@ -33,7 +34,7 @@ from taggram.studies._compare_results import table_of
 from taggram.studies._tables import Table
 from taggram.studies._tagged_sound import figures_of, fit_cell, open_sound, prepare_sound, score_part
 from taggram.studies._worker import cell_path
-from taggram.tagger import Tagger
+from taggram.tagger import Tagger, find_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +156,12 @@ class Compare(Study):
         if not cell.is_scored:
             return self._trained(cell)
         train = Cell(method=cell.method, run=cell.run, details={"part": TRAIN}, is_scored=False)
-        measured: dict[str, Any] = json.loads(cell_path(self.folder, train.key).read_text(encoding="utf-8"))
+        kept = cell_path(self.folder, train.key)
+        if not kept.exists():
+            raise TrainingError(
+                f"{cell.method} was not trained, as was said of it before; the same words try it again."
+            )
+        measured: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         seconds, ratio = tagging_s_per_hour(Tagger(self.files / train.key, device="cpu"))
         return {"network": cell.method, **measured, "tag_s_per_hour": seconds, "tag_beside_musicnn": ratio}
 
@@ -173,8 +179,9 @@ class Compare(Study):
             "patch_s": patch_s(model),
             "sample_rate": model.frontend.sample_rate,
             "n_epochs": len(trained.history),
-            "best_epoch": int(max(trained.history, key=lambda one: one["valid_auc"])["epoch"]),
+            "best_epoch": int(kept_epoch(trained.history, recipe.fit.keep)["epoch"]),
             "train_s": clock.seconds,
+            "trained_on": find_device(self.config.device).type,
         }
 
     # -- what a cell is made of ----------------------------------------------------------------------------------------
@@ -209,7 +216,9 @@ class Compare(Study):
         return [
             f"At most {config.max_epochs} epochs of one random patch a clip, {rate}.",
             "The weights of the best validation ROC-AUC are scored.",
-            "Training was timed on one core beside others, tagging on one core by itself, in turn with musicnn.",
+            "Training was timed beside the other trainings, one core each, or all on one GPU.",
+            "Tagging was timed on one core by itself, in turn with musicnn.",
+            "A clip that is shorter than a patch is heard repeated.",
         ]
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:

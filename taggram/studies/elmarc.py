@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 from taggram._checks import check, check_choice, check_count, check_flag, is_count
 from taggram.errors import ConfigError
 from taggram.learning.classifier_grids import GridPoint, Labelled, elm_grid, svm_grid
-from taggram.learning.embeddings import Length, cached_features, embed_clips
+from taggram.learning.embeddings import Length, embed_clips
 from taggram.models import create_model
-from taggram.models._mfcc_statistics import N_STATISTICS, mfcc_statistics
 from taggram.models.random_cnn import MEL, RAW, BackendPooling
 from taggram.models.random_cnn import Kernels as OwnKernels
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig
@@ -46,6 +45,7 @@ from taggram.studies._elmarc_results import (
     draw,
     tables_of,
 )
+from taggram.studies._mfcc import mfcc_features
 from taggram.studies._tables import Table
 from taggram.tagger import find_device
 
@@ -293,12 +293,7 @@ class Elmarc(Study):
         sounds, cache = self.clips.sounds(RATE), self.files / FEATURES
         facts = {"method": method, "split_sha256": self.data_facts()["split_sha256"]}
         if method == MFCC:
-            known = {"features": f"mfcc_statistics {N_STATISTICS}", "sounds": sounds.content(), "n_clips": len(sounds)}
-
-            def compute(clips: Sequence[int]) -> NDArray[np.float32]:
-                return np.concatenate([mfcc_statistics(torch.from_numpy(sounds.whole(clip))[None]) for clip in clips])
-
-            return cached_features(lambda: compute, known, cache=cache, facts=facts, n_threads=1)
+            return mfcc_features(sounds, cache, facts)
         return embed_clips(
             self.network(method, run), sounds, length=self.config.length, cache=cache,
             facts={**facts, "run": run, "seed": self.config.seed}, device=find_device(self.config.device), n_threads=1,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,8 +25,9 @@ import numpy as np
 import torch
 
 from taggram._checks import check, check_count, is_number
+from taggram.errors import DatasetError, printable
+from taggram.learning._run_folder import kept_epoch
 from taggram.learning.config import FitConfig
-from taggram.learning.data import steps_per_epoch
 from taggram.learning.evaluate import Evaluation, save_evaluations, write_rows, write_table
 from taggram.learning.label_reduction import Reduction, read_synonyms, reduce_tags
 from taggram.learning.prepared import PreparedData
@@ -35,7 +36,8 @@ from taggram.learning.report import write_report
 from taggram.learning.tag_map import (
     LEAST_TAGS,
     TagVectors,
-    cooccurrence_vectors,
+    count_tags,
+    count_vectors,
     make_map,
     output_vectors,
     read_vectors,
@@ -45,7 +47,7 @@ from taggram.models._contract import TaggingModel
 from taggram.models.emarkou import FRONTENDS, KERNEL, N_DENSE, POWER, PRESETS
 from taggram.studies import _label_reduction_results as results
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig
-from taggram.studies._drawn import with_drawn_parts
+from taggram.studies._drawn import valid_share, with_drawn_parts
 from taggram.studies._label_reduction_published import ROWS
 from taggram.studies._label_reduction_results import NETS
 from taggram.studies._tables import Table
@@ -58,10 +60,9 @@ if TYPE_CHECKING:
 
 REPORTS, MAPS, LABELS = "reports", "maps", "labels"  # folders in that of the run
 TRAININGS = {"default": "emarkou_mtt", "literal": "emarkou_literal_mtt"}  # by what recipe
-N_UPDATES = 210  # of the literal training: 147,000 clips in batches of 700
 SHARES = (80, 10, 10)  # where the data has no part for testing
 DRAWN = "drawn, 80, 10 and 10 %"
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
+NOT_KNOWN = "not known"  # the split of the source: no division of the data is the same
 DEFAULTS: dict[str, dict[str, Any]] = {  # options of data sets: all their tags, to be reduced here
     "mtt": {"split": "dir-all", "tags": "mtt188"},
     "csv": {"min_count": 1},
@@ -126,7 +127,7 @@ class LabelReduction(Study):
     title = "Fewer tags: synonyms merged, the commonest kept, networks of two and three layers"
     paper = "Alekseeva, Klironomou, Markou and Xenaki, student project, 2017"
     paper_data = ("mtt",)
-    paper_splits = ("dir-all", "dir-tagged")
+    paper_splits = (NOT_KNOWN,)
     config_kind = LabelReductionConfig
     published = ROWS
 
@@ -152,6 +153,9 @@ class LabelReduction(Study):
         for part in ("train", "test"):
             n_clips = len(reduced.index(part))
             check(n_clips > 0, f"clips of {part} with one of the tags that are kept", n_clips, "one at least")
+        if config.vectors:
+            read_vectors(config.vectors, reduced.tags)  # what is wrong with the file is told before hours of training
+            found["vectors"] = _digest(Path(config.vectors))
         split, digest = (str(reduced.card[key]) for key in ("split", "split_sha256"))
         numbers = f"{len(reduction.tags)} tags, merged to {len(reduction.merged)}, of which {len(reduction.kept)} stay"
         none = f"{reduction.n_untagged:,} clips have none of these and are left out"
@@ -169,8 +173,7 @@ class LabelReduction(Study):
         config = self.config
         about = [Cell(method="labels", is_scored=False), Cell(method="map", details={"of": "clips"}, is_scored=False)]
         if config.vectors:
-            digest = hashlib.sha256(config.vectors.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-            about.append(Cell(method="map", details={"of": f"words-{digest}"}, is_scored=False))
+            about.append(Cell(method="map", details={"of": f"words-{self.data['vectors']}"}, is_scored=False))
         cells = [
             Cell(method=method, run=run, details={"features": features, "training": training})
             for run in range(config.runs)
@@ -195,7 +198,7 @@ class LabelReduction(Study):
         save_evaluations([evaluation], own)
         write_report(evaluation, own, n_examples=self.config.n_examples, seed=self.config.seed)
         self._save_map(output_vectors(trained.model), cell.key, evaluation)
-        best = results.kept_epoch(trained.history, self.fit(cell).keep)
+        best = kept_epoch(trained.history, self.fit(cell).keep)
         return {
             **figures_of(evaluation),
             **results.decisions_of(evaluation),
@@ -222,17 +225,22 @@ class LabelReduction(Study):
         """Write the table of labels and the counts, as the source's helpers do."""
         folder = self.folder / LABELS
         folder.mkdir(exist_ok=True)
-        ids, kept = self.sound.column("track_id"), self.reduction.kept
-        rows = (row for row in range(len(self.sound)) if self.sound.tags_of(row))
-        flags = ((ids[row], self.sound.labels([row])[0].astype(int)) for row in rows)
-        write_rows(folder / "labels.csv", [["track_id", *kept], *([name, *own.tolist()] for name, own in flags)])
+        write_rows(folder / "labels.csv", self._label_rows())
         write_table(folder / "counts.csv", results.count_rows(self.reduction))
+
+    def _label_rows(self) -> Iterator[list[Any]]:
+        """Give the lines of the table of labels, the head first."""
+        yield ["track_id", *self.reduction.kept]
+        ids = self.sound.column("track_id")
+        for row in range(len(self.sound)):
+            if self.sound.tags_of(row):
+                yield [ids[row], *self.sound.labels([row])[0].astype(int).tolist()]
 
     def _map_of_labels(self, of: str) -> dict[str, Any]:
         """Draw a map by which tags clips have together, or by word vectors."""
         rows = np.concatenate([self.sound.index(part) for part in ("train", "valid", "test")])
         if of == "clips":
-            vectors = cooccurrence_vectors(self.sound.labels(rows), self.sound.tags)
+            vectors = count_vectors(count_tags(map(self.sound.tags_of, rows.tolist()), self.sound.tags))
         else:
             vectors = read_vectors(self.config.vectors, self.sound.tags)
         self._save_map(vectors, of)
@@ -255,20 +263,16 @@ class LabelReduction(Study):
     def fit(self, cell: Cell) -> FitConfig:
         """Say how a cell's network is trained."""
         config, own = self.config, Recipe.load(TRAININGS[str(cell.details["training"])]).fit
-        has_valid = len(self.sound.index("valid")) > 0
         own = replace(
             own,
             batch_size=config.batch_size or own.batch_size,
-            valid_share=0.0 if has_valid else VALID_SHARE,
+            valid_share=valid_share(self.sound),
             seed=self.seed_of("training", cell.run),
         )
         if cell.details["training"] == "default":
             return replace(own, max_epochs=config.max_epochs or own.max_epochs)
-        n_updates = config.n_updates or N_UPDATES
-        n_train = len(self.sound.index("train"))
-        n_train -= 0 if has_valid else max(1, round(VALID_SHARE * n_train))
-        n_epochs = math.ceil(n_updates / steps_per_epoch(n_train, own.batch_size))
-        return replace(own, max_steps=n_updates, max_epochs=n_epochs)
+        n_updates = config.n_updates or own.max_steps
+        return replace(own, max_steps=n_updates, max_epochs=n_updates or own.max_epochs)  # an epoch has one at least
 
     def start(self, cell: Cell) -> TaggingModel:
         """Build a cell's network with its first weights."""
@@ -335,6 +339,15 @@ def _known_groups(name: str) -> dict[str, tuple[str, ...]]:
     from taggram.datasets import _synonyms
 
     return dict(_synonyms.EMARKOU)
+
+
+def _digest(path: Path) -> str:
+    """Hash the content of a file, in the memory of a piece of it."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise DatasetError(f"{printable(str(path))}: {error.strerror or error}.") from error
 
 
 def _known(value: float) -> float | None:

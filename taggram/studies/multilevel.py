@@ -23,13 +23,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taggram.errors import DatasetError
-from taggram.learning.aggregation import SCORES, clip_vectors
-from taggram.learning.data import drawn_for_validation
-from taggram.learning.embeddings import cached_features
-from taggram.learning.evaluate import Evaluation
+from taggram._checks import check
+from taggram.datasets import find_dataset
+from taggram.datasets._base import PARTS, Part
+from taggram.learning._run_folder import kept_epoch
+from taggram.learning.aggregation import SCORES, clip_vectors, layer_widths
 from taggram.learning.tag_machines import GRID as MACHINES
 from taggram.learning.tag_machines import Machine, best_machine, machine_scores, scaled_like
+from taggram.learning.train import SYNTH
 from taggram.learning.vector_classifier import (
     LabelledVectors,
     VectorClassifier,
@@ -37,15 +38,16 @@ from taggram.learning.vector_classifier import (
     score_vectors,
 )
 from taggram.models import create_model
-from taggram.models._mfcc_statistics import MFCC, N_STATISTICS, mfcc_statistics
+from taggram.models._mfcc_statistics import MFCC
 from taggram.models._saved import load_model
 from taggram.models.multilevel import MEL, LocalMel
 from taggram.studies._base import Cell, Claim, Row, Study
 from taggram.studies._clips import Sounds
-from taggram.studies._multilevel_config import VALID_SHARE, MultilevelConfig, defaults_of
+from taggram.studies._drawn import VALID_SHARE, with_drawn_valid
+from taggram.studies._mfcc import mfcc_features
+from taggram.studies._multilevel_config import MultilevelConfig, defaults_of
 from taggram.studies._multilevel_nets import (
     ALL,
-    LENGTHS,
     RATE,
     Choice,
     Net,
@@ -53,9 +55,6 @@ from taggram.studies._multilevel_nets import (
     cell_of,
     choices_of,
     describe_given,
-    given_nets,
-    local_nets,
-    nets_in,
     origin_of,
     whole_of,
 )
@@ -66,28 +65,42 @@ from taggram.studies._multilevel_results import (
     PUBLISHED,
     TAGGER,
     Results,
+    WhichData,
     claims_of,
     draw,
     tables_of,
 )
 from taggram.studies._multilevel_tagger import put_together, save_weights
 from taggram.studies._tables import Table
-from taggram.studies._tagged_sound import figures_of, fit_cell, open_sound, prepare_sound, score_part
+from taggram.studies._tagged_sound import (
+    evaluation_of,
+    figures_of,
+    fit_cell,
+    open_dataset_of,
+    open_sound,
+    prepare_sound,
+    score_part,
+    shared_sound,
+)
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from taggram.datasets._base import Part
+    from taggram.learning.evaluate import Evaluation
     from taggram.learning.prepared import PreparedData
+    from taggram.learning.recipe import DataConfig
     from taggram.learning.train import Watcher
     from taggram.models._contract import TaggingModel
+    from taggram.studies._tagged_sound import OpenedData
 
 RUNS_OF_ONE = 10  # where exactly one tag holds, as for GTZAN
+LEARNED: tuple[Part, ...] = ("train", "valid")
 MODEL = "model.safetensors"
 NETWORK, VECTORS, STATISTICS = "network", "vectors", "mfcc_statistics"  # the cells that make what others need
 Whole = NDArray[np.int64]
 Floats = NDArray[np.float32]
+ByPart = dict[Part, Floats]
 
 
 class Multilevel(Study):
@@ -108,21 +121,23 @@ class Multilevel(Study):
         watcher: Watcher,
         n_workers: int | None,
     ) -> dict[str, Any]:
-        """Decode the clips, and those of the source; see `Study.prepare`."""
+        """Decode the clips, and those of the source, once both are found; see `Study.prepare`."""
         given = describe_given(config.extractors, config.layers)
+        config.nets(given)
         local = [name for name in config.origins if name != "given"]
         rates = [*([RATE] if local else []), *(one["rate"] for one in given)]
         rates += [MFCC.sample_rate] if MFCC_SVM in config.chosen else []
-        data = prepare_sound(config.data, rates, watcher, n_workers, defaults=defaults_of(config.data))
+        data_there = open_dataset_of(config.data, watcher, defaults=defaults_of(config.data))
+        source_there = _opened_source(config.source, watcher) if config.has_source else None
+        data = prepare_sound(data_there, rates, watcher, n_workers)
         sound = open_sound(data, rates[0])
-        facts = {**data["facts"], "task": sound.task, "n_train": len(sound.index("train"))}
+        facts = {**data["facts"], "task": sound.task, **{f"n_{part}": len(sound.index(part)) for part in LEARNED}}
         facts["extractors"] = {one["scale"]: one["digest"] for one in given}
         prepared = {**data, "facts": facts, "given": given}
-        if config.has_source:  # also where it is not asked for yet
-            source = prepare_sound(
-                config.source, [RATE], watcher, n_workers, defaults=defaults_of(config.source), parts=("train",)
-            )
+        if source_there is not None:  # also where it is not asked for yet
+            source = prepare_sound(source_there, [RATE], watcher, n_workers, parts=("train",))
             own = {name: value for name, value in source["facts"].items() if name not in ("title", "words")}
+            own["n_valid"] = len(open_sound(source, RATE).index("valid"))
             prepared |= {"source": source, "facts": {**facts, "source": own}}
         return prepared
 
@@ -130,14 +145,14 @@ class Multilevel(Study):
 
     def phases(self) -> list[list[Cell]]:
         """List the cells: networks, vectors of clips, what is learned on these, and the whole as one network."""
-        chosen = self.config.chosen
         networks, vectors, learned, taggers = [], [], [], []
         for origin, nets in self.nets.items():
-            if set(chosen) - {MFCC_SVM}:
+            chosen = self.config.chosen_of(origin)
+            if chosen:
                 trained = nets if origin != "given" else []
                 networks += [cell_of(NETWORK, origin, net.scale, is_scored=False) for net in trained]
                 vectors += [cell_of(VECTORS, origin, net.scale, is_scored=False) for net in nets]
-            if LOCAL in chosen and origin == "data":
+            if LOCAL in chosen:
                 learned += [cell_of(LOCAL, origin, net.scale) for net in nets]
             learned += [
                 cell_of(one.method, origin, one.scale, one.level, run=run)
@@ -147,9 +162,9 @@ class Multilevel(Study):
             ]
             if LAST_SVM in chosen:
                 learned += [cell_of(LAST_SVM, origin, net.scale, "-1") for net in nets]
-            if TAGGER in chosen and origin != "given" and self.config.system == "mel":
+            if TAGGER in chosen:
                 taggers.append(cell_of(TAGGER, origin, ALL, ALL))
-        if MFCC_SVM in chosen:
+        if MFCC_SVM in self.config.chosen:
             vectors.append(Cell(method=STATISTICS, is_scored=False))
             learned.append(Cell(method=MFCC_SVM))
         return [phase for phase in (networks, vectors, learned, taggers) if phase]
@@ -159,7 +174,8 @@ class Multilevel(Study):
         if cell.method == NETWORK:
             return self._trained(self.net(cell))
         if cell.method == VECTORS:
-            found = self.layers_of(self.net(cell))
+            net = self.net(cell)
+            found = self.layers_of(net, (*net.layers, *([SCORES] if net.origin == "data" else [])))
             return {
                 "n_clips": len(next(iter(found.values()))),
                 **{f"n_{name}": v.shape[1] for name, v in found.items()},
@@ -168,9 +184,11 @@ class Multilevel(Study):
             return {"n_clips": len(self.statistics())}
         if cell.method == LOCAL:
             rows = self.sound.index("test")
-            return figures_of(self.evaluation(cell, self.layers_of(self.net(cell))[SCORES][rows]))
+            return figures_of(self.evaluation(cell, self.layers_of(self.net(cell), (SCORES,))[SCORES][rows]))
         if cell.method == MFCC_SVM:
-            return self._machines(cell, self.statistics(), MACHINES, one_for_all=False)
+            statistics = self.statistics()
+            parts = {part: statistics[rows] for part, rows in self.rows_of.items()}
+            return self._machines(cell, parts, MACHINES, one_for_all=False)
         if cell.method == LAST_SVM:
             return self._machines(cell, self.vectors(self.choice(cell)), (Machine(),), one_for_all=True)
         if cell.method == TAGGER:
@@ -187,33 +205,32 @@ class Multilevel(Study):
         model.tags = sound.tags
         config = replace(self.config.local_fit(net.origin, sound), seed=seed)
         history = fit_cell(model.train(), sound, self._folder_of(net), config, device=self.config.device).history
-        best = min(history, key=lambda one: one["valid_loss"])
+        best = kept_epoch(history, config.keep)
         parameters = sum(one.numel() for one in model.parameters())
         return {"n_epochs": len(history), "valid_loss": best["valid_loss"], "parameters": parameters}
 
     def _classified(self, cell: Cell) -> dict[str, Any]:
         """Train a classifier of clips, and score it."""
-        vectors, rows = self.vectors(self.choice(cell)), self.rows_of
+        vectors = self.vectors(self.choice(cell))
         model, history = self._fitted(vectors, cell)
         if cell.run == 0 and self.choice(cell) == whole_of(choices_of(self.nets[origin_of(cell)])):
             save_weights(model, self._weights_of(origin_of(cell)))
-        scores = score_vectors(model, vectors[rows["test"]], device=self.device)
+        scores = score_vectors(model, vectors["test"], device=self.device)
         best = min(history, key=lambda one: one["valid_loss"])
         return {
             **figures_of(self.evaluation(cell, scores)),
-            "n_values": vectors.shape[1],
+            "n_values": vectors["test"].shape[1],
             "valid_loss": best["valid_loss"],
             "best_epoch": int(best["epoch"]),
             "n_epochs": len(history),
             "parameters": sum(one.numel() for one in model.parameters()),
         }
 
-    def _fitted(self, vectors: Floats, cell: Cell) -> tuple[VectorClassifier, list[dict[str, float]]]:
-        """Train a classifier of clips on vectors of all clips."""
-        config, labels = self.config, self.sound.labels(np.arange(len(self.sound)))
-        train, valid = (
-            LabelledVectors(vectors[self.rows_of[part]], labels[self.rows_of[part]]) for part in ("train", "valid")
-        )
+    def _fitted(self, vectors: ByPart, cell: Cell) -> tuple[VectorClassifier, list[dict[str, float]]]:
+        """Train a classifier of clips on their vectors."""
+        config = self.config
+        train = LabelledVectors(vectors["train"], self.sound.labels(self.rows_of["train"]))
+        valid = LabelledVectors(vectors["valid"], self.sound.labels(self.rows_of["valid"]))
         return fit_vectors(
             train, valid, config.vector_fit(len(self.rows_of["train"]), self.seed_of("classifier", cell.key)),
             task=self.sound.task, n_hidden_layers=config.hidden_layers,
@@ -221,21 +238,21 @@ class Multilevel(Study):
         )  # fmt: skip
 
     def _machines(
-        self, cell: Cell, features: Floats, machines: Sequence[Machine], *, one_for_all: bool
+        self, cell: Cell, features: ByPart, machines: Sequence[Machine], *, one_for_all: bool
     ) -> dict[str, Any]:
-        """Fit support vector machines on features of all clips, choose by the validation part, and score."""
-        rows, task, labels = self.rows_of, self.sound.task, self.sound.labels(np.arange(len(self.sound))) > 0
-        train = rows["train"]
+        """Fit support vector machines on features, choose by the validation part, and score."""
+        task, train = self.sound.task, np.arange(len(features["train"]))
         if len(train) > self.config.svm_clips:
             drawn = np.random.default_rng(self.seed_of("svm_clips")).permutation(len(train))[: self.config.svm_clips]
-            train = train[np.sort(drawn)]
-        scaled = scaled_like(features[train], features[rows["valid"]], features[rows["test"]], one_for_all=one_for_all)
+            train = np.sort(drawn)
+        labels = {part: self.sound.labels(rows) > 0 for part, rows in self.rows_of.items()}
+        scaled = scaled_like(features["train"][train], features["valid"], features["test"], one_for_all=one_for_all)
         parts = {"valid": scaled[1], "test": scaled[2]}
-        points = machine_scores(scaled[0], labels[train], parts, machines, task=task)
-        best = best_machine(points, labels[rows["valid"]], task) if len(machines) > 1 else next(points)
+        points = machine_scores(scaled[0], labels["train"][train], parts, machines, task=task)
+        best = best_machine(points, labels["valid"], task) if len(machines) > 1 else next(points)
         return {
             **figures_of(self.evaluation(cell, best.scores["test"])),
-            "n_values": features.shape[1],
+            "n_values": features["test"].shape[1],
             "params": dict(best.params),
             "is_converged": best.is_converged,
         }
@@ -264,12 +281,7 @@ class Multilevel(Study):
     @functools.cached_property
     def nets(self) -> dict[Origin, list[Net]]:
         """The networks by where they come from."""
-        config = self.config
-        lengths = config.lengths or LENGTHS[config.system]
-        return {
-            origin: given_nets(self.data["given"]) if origin == "given" else local_nets(origin, config.system, lengths)
-            for origin in config.origins
-        }
+        return self.config.nets(self.data["given"])  # type: ignore[no-any-return]
 
     def net(self, cell: Cell) -> Net:
         """Find the network of a cell."""
@@ -295,22 +307,24 @@ class Multilevel(Study):
 
     @functools.cached_property
     def sound(self) -> PreparedData:
-        """The clips at some rate: for their tags and parts, and not to be heard."""
-        return open_sound(self.data, min(map(int, self.data["prepared"])))
+        """The clips at some rate, as `sound_of` divides them: for their tags and parts, and not to be heard."""
+        return self._divided(open_sound(self.data, min(map(int, self.data["prepared"]))))
 
     @functools.cached_property
     def rows_of(self) -> dict[Part, Whole]:
-        """The clips of each part; where there is none for validation, it is drawn out of those for training."""
-        train, valid, test = (self.sound.index(part) for part in ("train", "valid", "test"))
-        if not len(valid):
-            train, valid = drawn_for_validation(train, VALID_SHARE, self.seed_of("validation"))
-        if not len(train):
-            raise DatasetError("one clip is too few: some are needed to learn from, and some to say when to stop.")
-        return {"train": train, "valid": valid, "test": test}
+        """The clips of each part."""
+        return {part: self.sound.index(part) for part in PARTS}
 
     def sound_of(self, origin: Origin) -> PreparedData:
-        """Open what the networks of an origin are trained on, at their rate."""
-        return open_sound(self.data["source"] if origin == "source" else self.data, RATE)
+        """Open what the networks of an origin are trained on, at their rate.
+
+        Where it has no part for validation, one is drawn out of train, always the same one: networks learn nothing from
+        the clips by which classifiers stop and machines are chosen.
+        """
+        return self._divided(open_sound(self.data["source"] if origin == "source" else self.data, RATE))
+
+    def _divided(self, sound: PreparedData) -> PreparedData:
+        return with_drawn_valid(sound, self.seed_of("validation"))
 
     def _folder_of(self, net: Net) -> Path:
         return Path(self.files / f"{NETWORK}-{net.origin}-{net.scale}")
@@ -329,53 +343,62 @@ class Multilevel(Study):
         frontend = create_model("local_mel").frontend
         return min(MEL.n_frames, frontend.n_frames_in(longest))
 
-    def layers_of(self, net: Net) -> dict[str, Floats]:
+    def layers_of(self, net: Net, layers: Sequence[str]) -> dict[str, Floats]:
         """Give the vectors of all clips, (clips, filters) a layer: computed once for all cells."""
-        model = self.network(net)
-        wanted = (*net.layers, *([SCORES] if net.origin == "data" else []))
         sound = open_sound(self.data, net.rate)
         return clip_vectors(
-            model, Sounds(sound, np.arange(len(sound))), wanted, segments=self.config.segments,
+            self.network(net), Sounds(sound, np.arange(len(sound))), layers, segments=self.config.segments(net.origin),
             cache=self.files / VECTORS, facts={"trained_on": net.origin, "scale": net.scale}, device=self.device,
             n_threads=1,
         )  # fmt: skip
 
-    def vectors(self, choice: Choice) -> Floats:
-        """Give the vectors of all clips: (clips, values)."""
-        found = {net.scale: self.layers_of(net) for net in nets_in(choice)}
-        return np.concatenate([found[net.scale][layer] for net, layer in choice.parts], axis=1)
+    def vectors(self, choice: Choice) -> ByPart:
+        """Give the vectors of the clips of each part, (clips, values), of which no second copy is made on the way."""
+        widths = [layer_widths(self.network(net), (layer,))[layer] for net, layer in choice.parts]
+        found = {part: np.empty((len(rows), sum(widths)), np.float32) for part, rows in self.rows_of.items()}
+        for (net, layer), last in zip(choice.parts, np.cumsum(widths).tolist()):
+            values = self.layers_of(net, (layer,))[layer]
+            for part, rows in self.rows_of.items():
+                found[part][:, last - values.shape[1] : last] = values[rows]
+        return found
 
     def statistics(self) -> Floats:
         """Give means and deviations of the MFCCs of all clips: (clips, 120), computed once."""
         sound = open_sound(self.data, MFCC.sample_rate)
-        sounds = Sounds(sound, np.arange(len(sound)))
-        known = {"features": f"mfcc_statistics {N_STATISTICS}", "sounds": sounds.content(), "n_clips": len(sounds)}
-
-        def compute(clips: Sequence[int]) -> Floats:
-            return np.concatenate([mfcc_statistics(torch.from_numpy(sounds.whole(clip))[None]) for clip in clips])
-
-        return cached_features(lambda: compute, known, cache=self.files / VECTORS, n_threads=1)
+        return mfcc_features(Sounds(sound, np.arange(len(sound))), self.files / VECTORS)
 
     def evaluation(self, cell: Cell, scores: Floats) -> Evaluation:
         """Put scores of the clips for testing beside their labels."""
-        sound, rows = self.sound, self.sound.index("test")
-        ids = sound.column("track_id")
-        return Evaluation(
-            model=cell.key, data_set=str(sound.card["name"]), split=str(sound.card["split"]),
-            split_sha256=str(sound.card["split_sha256"]), part="test", tags=sound.tags, task=sound.task,
-            track_ids=tuple(str(ids[row]) for row in rows), scores=scores, labels=sound.labels(rows) > 0,
-        )  # fmt: skip
+        return evaluation_of(cell.key, self.sound, self.rows_of["test"], scores)
 
     # -- what comes of it ----------------------------------------------------------------------------------------------
 
     def remarks(self) -> list[str]:
-        """Say what the settings are, and what is smaller than published."""
+        """Say what the settings are, what is smaller than published, and what was heard before."""
         told = self.config.remarks(self.data_facts()["n_train"])
         if "source" in self.config.origins:
-            facts = self.data["source"]["facts"]
-            told.insert(0, f"The networks are trained on {facts['title']}: {facts['words']}")
+            source = self.data["source"]["facts"]
+            where = f"The networks are trained on {source['title']}: {source['words']}"
+            told = [where, self._heard_before(), *told]
+        facts = self.data_facts()
+        drawn = [
+            where for where, one in (("data", facts), ("source", facts.get("source"))) if one and not one["n_valid"]
+        ]
+        if drawn:
+            told.append(f"{VALID_SHARE:.0%} of train is drawn for validation, once for all: of {' and '.join(drawn)}.")
         plural = "1 run" if self.n_runs == 1 else f"{self.n_runs} runs"
         return [*told, f"{plural} of each classifier; each network is trained once."]
+
+    def _heard_before(self) -> str:
+        """Say how many clips for testing the networks of the source were trained or chosen on."""
+        tested, source = self.sound_of("data"), self.sound_of("source")
+        rows = np.concatenate([source.index("train"), source.index("valid")])
+        n_heard = shared_sound(tested, tested.index("test"), source, rows)
+        return f"{n_heard:,} of the {len(tested.index('test')):,} clips for testing sound exactly like one of these."
+
+    def is_papers_data(self) -> bool:
+        """Say whether the data is divided and tagged as that of the paper."""
+        return WhichData.of(self.data_facts()).is_published
 
     def results(self, rows: Sequence[Row]) -> Results:
         """Put what was measured together."""
@@ -383,8 +406,9 @@ class Multilevel(Study):
         scales: dict[str, dict[str, tuple[str, ...]]] = {}
         for origin, nets in self.nets.items():
             scales[origin] = {net.scale: net.levels for net in nets}
+        source = WhichData.of(self.data["source"]["facts"]) if "source" in self.data else None
         return Results(
-            rows, scales, task=facts["task"], system=self.config.system, data=str(facts["name"]),
+            rows, scales, task=facts["task"], system=self.config.system, data=WhichData.of(facts), source=source,
             title=str(facts["title"]),
         )  # fmt: skip
 
@@ -399,3 +423,11 @@ class Multilevel(Study):
     def draw(self, rows: Sequence[Row]) -> dict[str, Figure]:
         """Draw the systems, and each tag by levels and by scales."""
         return draw(self.results(rows))
+
+
+def _opened_source(config: DataConfig, watcher: Watcher) -> OpenedData:
+    """Open the source; what is missing of it is named by its own settings."""
+    if config.name and config.name != SYNTH and not config.prepared:
+        find_dataset(config.name)
+        check(bool(config.root), "source.root", config.root, f"the folder in which {config.name} lies")
+    return open_dataset_of(config, watcher, defaults=defaults_of(config))

@@ -6,8 +6,10 @@ Source: Dabral, Deshmukh and Malapati, "A Multi-scale Convolutional Neural Netwo
     author's rewrite in PyTorch, github.com/amalad/Multi-Scale-Music-Tagger.
 Differs: the rewrite is trained on the split of the original; its own is drawn without a seed. Spectrograms are kept on
     disk as float16 and are read when they are needed; there all lie in memory, 8.3 GB. What one and two scales reach is
-    not published: these networks are cut from the original. Of equal validation ROC-AUC the lower loss decides. For
-    what differs in the network see `taggram/models/multiscale.py`.
+    not published: these networks are cut from the original. Of equal validation ROC-AUC the lower loss decides. As
+    there, one mask of dropout serves all clips of a batch; the network on its own draws one a clip, and so does
+    `shared_mask=False`. The shallow classifiers of the abstract are not known; the boosted trees are ours. For what
+    differs in the network see `taggram/models/multiscale.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ import torch
 
 from taggram._checks import check, check_choice, check_count, check_flag, check_share, is_number
 from taggram._files import written_aside
+from taggram.datasets.mtt import MTT
+from taggram.learning._run_folder import kept_epoch
+from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.config import FitConfig
 from taggram.learning.epoch_scores import EpochScores, evaluate_features, read_epoch_scores
 from taggram.learning.evaluate import write_table
@@ -34,8 +39,17 @@ from taggram.models._contract import TaggingModel
 from taggram.models.multiscale import MEL, N_SAMPLES, POOLED_FRAMES
 from taggram.studies import _multiscale_results as results
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig
-from taggram.studies._multiscale_data import band_statistics, open_pictures, picture_frames, prepare_pictures
-from taggram.studies._multiscale_results import NETS
+from taggram.studies._drawn import valid_share
+from taggram.studies._hand_made_features import TREE_SEEDS, HandMade, n_blocks
+from taggram.studies._multiscale_data import (
+    band_statistics,
+    open_pictures,
+    open_tree_sound,
+    picture_frames,
+    prepare_pictures,
+    prepare_trees,
+)
+from taggram.studies._multiscale_results import NETS, TREES
 from taggram.studies._tables import Table
 from taggram.studies._tagged_sound import figures_of, fit_cell
 from taggram.tagger import find_device
@@ -45,10 +59,10 @@ if TYPE_CHECKING:
 
     from taggram.learning.train import Watcher
 
-STATISTICS = "statistics"  # the cell that makes what all others need
+STATISTICS = "statistics"  # the cell that makes what all networks need
+FEATURES = "features"  # the cells that make what the trees need
 HISTORY, TEST_SCORES = "history.csv", "test.csv"  # in the folder of a training
 CLIP_S = N_SAMPLES / MEL.sample_rate  # of MagnaTagATune, 29.12 s
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation: 2,000 of 20,000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +70,8 @@ class MultiscaleConfig(StudyConfig):
     """The settings of the study.
 
     Attributes:
-        METHODS: all methods that the study knows.
+        METHODS: all methods that the study knows; `boosted_trees`, which decode all clips once more at 16 kHz, are
+            measured where they are named.
         max_epochs: epochs; 0 is as published, 40, and 100 of the rewrite. With fewer, the drops of the learning rate
             come at the same shares of them.
         batch_size: clips a step; 0 is as published, 32, and 20 of the rewrite.
@@ -66,7 +81,8 @@ class MultiscaleConfig(StudyConfig):
             published, which lets the test be seen. The rewrite scales nothing.
         unreadable: whether clips that cannot be decoded are dropped ("drop"), or are kept as pictures of zeros with
             their tags ("zeros"), as published; of MagnaTagATune these are three of train.
-        shared_mask: whether one mask of dropout serves all clips of a batch, as in the original; the rewrite has none.
+        shared_mask: whether one mask of dropout serves all clips of a batch, as in the original; the rewrite has one a
+            clip in any case.
         norm_momentum: share of the new batch in the running statistics of the batch norm; 0 is as published, 0.01, and
             0.99 of the rewrite. With few hundred steps 0.1 is better.
         clip_s: length of a picture in seconds; longer clips are cut, shorter ones filled with silence.
@@ -76,7 +92,7 @@ class MultiscaleConfig(StudyConfig):
         ConfigError: some value makes no sense.
     """
 
-    METHODS: ClassVar[tuple[str, ...]] = tuple(NETS)
+    METHODS: ClassVar[tuple[str, ...]] = (*NETS, TREES)
 
     max_epochs: int = 0
     batch_size: int = 0
@@ -107,6 +123,13 @@ class MultiscaleConfig(StudyConfig):
         """Frames of a picture."""
         return picture_frames(self.clip_s)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether networks are trained as published; three clips, and what scales the bands, may be otherwise."""
+        changed = (self.max_epochs, self.batch_size, self.norm_momentum)
+        is_whole = self.n_frames == MEL.n_frames
+        return not any(changed) and is_whole and self.super_batches and self.shared_mask
+
 
 class Multiscale(Study):
     """ROC-AUC over tags, by the number of resolutions."""
@@ -127,20 +150,50 @@ class Multiscale(Study):
         watcher: Watcher,
         n_workers: int | None,
     ) -> dict[str, Any]:
-        """Make the spectrograms; see `Study.prepare`."""
+        """Make the spectrograms, and decode the sound for trees; see `Study.prepare`."""
         check(not config.folds, "folds", config.folds, "nothing: the clips have one split, data.split=NAME")
-        return prepare_pictures(config, watcher, n_workers)
+        data = prepare_pictures(config, watcher, n_workers)
+        return prepare_trees(config, data, watcher, n_workers) if TREES in config.methods else data
 
     def phases(self) -> list[list[Cell]]:
-        """List the cells: mean and deviation of the bands, then a network in a run each."""
-        methods = self.config.methods or self.config.METHODS
-        cells = [Cell(method=method, run=run) for run in range(self.config.runs) for method in methods]
-        return [[Cell(method=STATISTICS, is_scored=False)], cells]
+        """List the cells: what networks and trees need, then each of them in each run."""
+        methods, runs = self.config.methods or tuple(NETS), range(self.config.runs)
+        first = [Cell(method=STATISTICS, is_scored=False)]
+        nets = [Cell(method=method, run=run) for run in runs for method in methods if method in NETS]
+        if TREES not in methods:
+            return [first, nets]
+        blocks = [
+            Cell(method=TREES, details={"part": FEATURES, "block": block}, is_scored=False)
+            for block in range(n_blocks(len(self.sound())))
+        ]
+        return [[*first, *blocks], [*nets, *(Cell(method=TREES, run=run) for run in runs)]]
 
     def measure(self, cell: Cell) -> dict[str, Any]:
-        """Train and test a network; see `Study.measure`."""
+        """Train and test a network or trees, or make what they need; see `Study.measure`."""
         if cell.method == STATISTICS:
             return {"n_bands": len(self.statistics[0])}
+        if cell.method == TREES:
+            return self._grow(cell) if cell.is_scored else self._describe(cell)
+        return self._train(cell)
+
+    def _describe(self, cell: Cell) -> dict[str, Any]:
+        """Make the hand-made features of a block of clips."""
+        made = HandMade(self.sound(), self.files / FEATURES)
+        return {"n_clips": len(made.block(int(str(cell.details["block"]))))}
+
+    def _grow(self, cell: Cell) -> dict[str, Any]:
+        """Grow trees and test them."""
+        sound = self.sound(cell.run)
+        config = TreesConfig(seed=self.seed_of("trees", cell.run) % TREE_SEEDS)
+        grown = fit_trees(sound, config, features=HandMade(sound, self.files / FEATURES).all(), n_workers=1)
+        valid = grown.evaluations["valid"].metrics(n_resamples=0)["valid"]
+        return {
+            **figures_of(grown.evaluations["test"]), "valid_auc": valid["macro_roc_auc"], "best_epoch": None,
+            "n_epochs": None, "history": [], "parameters": None,
+        }  # fmt: skip
+
+    def _train(self, cell: Cell) -> dict[str, Any]:
+        """Train a network and test it."""
         model, folder = self.start(cell), self.files / cell.key
         watched = EpochScores(
             self.pictures, ("valid", "test"), self.files / f"{cell.key}-{TEST_SCORES}", self.config.n_frames,
@@ -150,15 +203,14 @@ class Multiscale(Study):
             model, self.pictures, folder, self.fit(cell), device=self.config.device, use_features=True,
             watched=watched,
         )  # fmt: skip
-        history = self._history(cell, trained.history)
-        best = results.best_epoch(history)
+        best = kept_epoch(trained.history, self.fit(cell).keep)
         evaluation = evaluate_features(trained.model, self.pictures, "test", device=find_device(self.config.device))
         return {
             **figures_of(evaluation),
-            "valid_auc": best["valid_auc"],
-            "best_epoch": best["epoch"],
+            "valid_auc": _known(best["valid_auc"]),
+            "best_epoch": int(best["epoch"]),
             "n_epochs": len(trained.history),
-            "history": history,
+            "history": self._history(cell, trained.history),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         }
 
@@ -167,15 +219,15 @@ class Multiscale(Study):
         scored = {row["epoch"]: row for row in read_epoch_scores(self.files / f"{cell.key}-{TEST_SCORES}")}
         before = scored.get(0, {})
         rows: list[dict[str, Any]] = [
-            {"epoch": 0, "lr": None, "train_loss": None, "valid_auc": before.get("valid_auc")}
-            | {"test_auc": before.get("test_auc")}
-        ]
+            {
+                "epoch": 0, "lr": None, "train_loss": None, "valid_loss": None, "valid_auc": before.get("valid_auc"),
+                "test_auc": before.get("test_auc"),
+            }
+        ]  # fmt: skip
         for row in figures:
-            epoch, area = int(row["epoch"]), row["valid_auc"]
-            rows.append({
-                "epoch": epoch, "lr": row["lr"], "train_loss": row["train_loss"],
-                "valid_auc": None if np.isnan(area) else area, "test_auc": scored.get(epoch, {}).get("test_auc"),
-            })  # fmt: skip
+            own = {name: _known(row[name]) for name in ("lr", "train_loss", "valid_loss", "valid_auc")}
+            epoch = int(row["epoch"])
+            rows.append({"epoch": epoch, **own, "test_auc": scored.get(epoch, {}).get("test_auc")})
         write_table(self.files / cell.key / HISTORY, rows)
         return rows
 
@@ -185,6 +237,10 @@ class Multiscale(Study):
     def pictures(self) -> PreparedData:
         """The spectrograms of the clips."""
         return open_pictures(self.data)
+
+    def sound(self, run: int = 0) -> PreparedData:
+        """Open the sound of the clips, for trees; clips that are drawn for validation are those of the networks."""
+        return open_tree_sound(self.data["sound"], self.pictures, self.seed_of("training", run))
 
     @functools.cached_property
     def statistics(self) -> tuple[results.Floats, results.Floats]:
@@ -214,7 +270,7 @@ class Multiscale(Study):
             batch_size=batch_size,
             super_batch=None if runs_of is None else max(runs_of, batch_size),
             norm_momentum=config.norm_momentum or own.norm_momentum,
-            valid_share=0.0 if len(self.pictures.index("valid")) else VALID_SHARE,
+            valid_share=valid_share(self.pictures),
             seed=self.seed_of("training", cell.run),
         )
 
@@ -242,20 +298,31 @@ class Multiscale(Study):
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """Make the tables."""
-        return results.tables(rows)
+        return results.tables(rows, on_papers_data=self.is_papers)
 
     def claims(self, rows: Sequence[Row]) -> list[Claim]:
         """Hold the claims against what was measured."""
+        has_papers_tags = {*self.data_facts()["tags"]} == {*MTT.card.vocabularies["mtt50_multiscale"]}
+        return results.claims(rows, as_published=self.is_papers and has_papers_tags and self.config.is_published)
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the data is that of the source, divided as there."""
         facts = self.data_facts()
-        return results.claims(
-            rows, on_papers_data=facts["name"] in self.paper_data and facts["split"] in self.paper_splits
-        )
+        return facts["name"] in self.paper_data and facts["split"] in self.paper_splits
 
     def draw(self, rows: Sequence[Row]) -> dict[str, Figure]:
         """Draw ROC-AUC over the epochs, by scales, and what tags gain by three."""
         from taggram.studies._multiscale_pictures import draw_epochs, draw_gains, draw_scales
 
         title = str(self.data_facts()["title"])
-        drawn = {"epochs": draw_epochs(rows, title=title), "scales": draw_scales(rows, title=title)}
-        gains = results.gains_by_tag(rows)
-        return {**drawn, "gains": draw_gains(gains, title=title)} if gains else drawn
+        drawn = {"scales": draw_scales(rows, title=title)}
+        if any(row["method"] in NETS for row in rows):
+            drawn["epochs"] = draw_epochs(rows, title=title)
+        if gains := results.gains_by_tag(rows):
+            drawn["gains"] = draw_gains(gains, title=title)
+        return drawn
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -29,12 +29,13 @@ from taggram._files import only_writer, written_aside
 from taggram._processes import Processes, n_cores
 from taggram.datasets import find_dataset
 from taggram.datasets._folds import number_of
-from taggram.errors import DatasetError, TrainingError, printable
+from taggram.errors import ConfigError, DatasetError, TrainingError, printable
 from taggram.learning.train import Watcher
 from taggram.results import Failure
 from taggram.studies import find_study
-from taggram.studies._base import Cell, Row, Study, StudyConfig
+from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig
 from taggram.studies._worker import CELLS, CellTask, cell_path, make_study
+from taggram.tagger import find_device
 
 CONFIG, RESULTS, TABLE, MEMORY = "config.json", "results.json", "table.md", "memory.json"
 LOCK = ".lock"
@@ -97,6 +98,7 @@ def run_study(
     """
     kind = find_study(name)
     config, folder, watcher = kind.config_kind.of(values), Path(out), watcher or Watcher()
+    find_device(config.device)
     _make_folders(folder, kind)
     with only_writer(folder, LOCK):
         _check_same(folder, config)
@@ -104,6 +106,8 @@ def run_study(
             data = kind.prepare(config, folder, watcher, n_workers)
             settings = {"study": name, "config": config.to_dict(), "folder": str(folder.resolve()), "data": data}
             study = make_study(json.loads(json.dumps(settings)))
+            if not any(cell.is_scored for cell in _wanted(study).values()):
+                raise ConfigError(f"these settings leave {name} nothing to measure; `--show` says what they mean.")
             _begin(folder, study)
         except BaseException:
             _leave_no_empty_folder(folder)
@@ -342,14 +346,23 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
         *[table.markdown() for table in study.tables(rows)],
     ]
     if claims := study.claims(rows):
-        marks = {True: "shows", False: "does not show", None: "was not measured"}
+        marks = {True: "shows", False: "does not show", None: "cannot be told"}
         lines.append("## What the paper says")
-        lines.append("\n".join(f"- {one.words}: {marks[one.shows]}. {one.figures}".rstrip() for one in claims))
+        lines.append("\n".join(_claim_line(one, marks[one.shows]) for one in claims))
     return "\n\n".join(lines) + "\n"
+
+
+def _claim_line(claim: Claim, mark: str) -> str:
+    """Write a claim, what became of it, and the figures."""
+    if not claim.figures:
+        return f"- {claim.words}: {'was not measured' if claim.shows is None else mark}."
+    return f"- {claim.words}: {mark}. {claim.figures}"
 
 
 def _is_papers(study: Study, facts: Mapping[str, Any]) -> bool:
     """Tell whether a paper's data is divided as there: by its own split, the first of the card, or by its folds."""
+    if (told := study.is_papers_data()) is not None:
+        return told
     if facts["name"] not in study.paper_data:
         return False
     first, split = next(iter(find_dataset(facts["name"]).card.splits)), facts.get("split") or ""
