@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import Reached
 from taggram.studies._tables import Table, percent
 
 SLIDES = "slides of Pons's thesis defence"
@@ -166,29 +167,14 @@ def _beside_trees(rows: Sequence[Row], method: str) -> list[Claim]:
 
 
 def _compared(better: Sequence[Row], worse: Sequence[Row], words: str) -> Claim:
-    """Compare means, where they differ by more than runs do and neither lies in the interval of the other."""
-    mine, other = (fmean(float(row["macro_roc_auc"]) for row in found) for found in (better, worse))
-    told = f"{_named(better, mine)} to {_named(worse, other)}"
-    are_close = (
-        abs(mine - other) <= max(_spread(better), _spread(worse))
-        or _end(worse, 0) <= mine <= _end(worse, 1)
-        or _end(better, 0) <= other <= _end(better, 1)
-    )
-    return Claim(words, None if are_close else mine > other, f"{told}{', too close' if are_close else ''}")
+    mine, other = Reached.of(better), Reached.of(worse)
+    shows = mine.is_ahead_of(other)
+    told = f"{_named(better, mine.mean)} to {_named(worse, other.mean)}"
+    return Claim(words, shows, f"{told}, too close" if shows is None else told)
 
 
 def _named(found: Sequence[Row], mean: float) -> str:
     return f"{100 * mean:.2f} % ({TITLES[str(found[0]['method'])]}, {int(found[0]['size']):,} tracks)"
-
-
-def _spread(found: Sequence[Row]) -> float:
-    values = [float(row["macro_roc_auc"]) for row in found]
-    return max(values) - min(values)
-
-
-def _end(found: Sequence[Row], place: int) -> float:
-    """Average an end of the intervals over the runs."""
-    return fmean(float(row["macro_roc_auc_interval"][place]) for row in found)
 
 
 def _gain(rows: Sequence[Row], method: str) -> Claim:

@@ -43,12 +43,11 @@ from taggram.studies._bag_of_features_units import (
     write_units,
 )
 from taggram.studies._base import Cell
-from taggram.studies._tagged_sound import figures_of
+from taggram.studies._tagged_sound import evaluation_of, figures_of
 from taggram.studies._worker import cell_path
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
-    from taggram.learning.evaluate import Evaluation
     from taggram.studies.bag_of_features import BagOfFeatures
 
 Whole = NDArray[np.int64]
@@ -297,7 +296,8 @@ def score_song(study: BagOfFeatures, cell: Cell) -> dict[str, Any]:
     model = cast(BagNetwork, load_model(_model_path(study, cell)))
     train, test = (study.rows_of(part, cell.run) for part in ("train", "test"))
     logits = logits_of(model, study.bags(cell, test))
-    evaluation = _evaluation(study, cell, test, model.scores(logits).numpy())
+    scores = model.scores(logits).numpy()
+    evaluation = evaluation_of(cell.key, study.sound, test, scores, tags=study.tags)
     frequencies = study.labels(train).mean(axis=0, dtype=np.float64)
     return {**figures_of(evaluation), **figures_of_song(evaluation, logits.numpy(), frequencies)}
 
@@ -315,17 +315,6 @@ def _clip_frames(study: BagOfFeatures, cell: Cell) -> int:
     lengths = sorted(study.sound.n_samples(int(row)) for row in study.rows_of("train", cell.run))
     n_frames = frontend.n_frames_in(lengths[len(lengths) // 2])
     return max(n_frames, int(cast(int, cell.details["patch_frames"])) + 1)
-
-
-def _evaluation(study: BagOfFeatures, cell: Cell, rows: Whole, scores: Floats) -> Evaluation:
-    from taggram.learning.evaluate import Evaluation
-
-    card, ids = study.sound.card, study.sound.column("track_id")
-    return Evaluation(
-        model=cell.key, data_set=str(card["name"]), split=str(card["split"]), split_sha256=str(card["split_sha256"]),
-        part="test", tags=study.tags, task=study.sound.task, track_ids=tuple(str(ids[row]) for row in rows.tolist()),
-        scores=scores, labels=study.labels(rows) > 0,
-    )  # fmt: skip
 
 
 # -- what units are ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import Reached
 from taggram.studies._tables import Table
 
 if TYPE_CHECKING:
@@ -197,19 +198,15 @@ def _mean(rows: Sequence[Row], name: str) -> str:
 def _compared(rows: Sequence[Row], better: str, worse: str) -> tuple[bool | None, str]:
     """Say whether the test ROC-AUC of a method is ahead, with the figures, "" where one of both was not measured.
 
-    None is where the difference is no larger than that of runs, or a mean lies in the other's interval over clips.
+    None is where they are too close to tell.
     """
     both = [of_method(rows, method) for method in (better, worse)]
     if not all(both):
         return None, ""
-    values = [[float(row["macro_roc_auc"]) for row in found] for found in both]
-    (mine, other), spread = map(fmean, values), max(max(of_one) - min(of_one) for of_one in values)
-    ends = [[fmean(float(row["macro_roc_auc_interval"][end]) for row in found) for end in (0, 1)] for found in both]
-    is_inside = ends[1][0] <= mine <= ends[1][1] or ends[0][0] <= other <= ends[0][1]
+    mine, other = map(Reached.of, both)
     told = " and ".join(
-        f"{method} {mean:.3f} ({low:.3f} to {high:.3f})"
-        for method, mean, (low, high) in zip((better, worse), (mine, other), ends)
+        f"{method} {one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
+        for method, one in zip((better, worse), (mine, other))
     )
-    if is_inside or abs(mine - other) <= spread:
-        return None, f"{told} are too close to tell."
-    return mine > other, f"{told}."
+    shows = mine.is_ahead_of(other)
+    return shows, f"{told} are too close to tell." if shows is None else f"{told}."

@@ -23,6 +23,7 @@ from taggram.learning.config import FitConfig, Keep
 from taggram.learning.recipe import Recipe
 from taggram.models import create_model
 from taggram.studies._base import Cell, Row, Study, StudyConfig
+from taggram.studies._drawn import valid_share
 from taggram.studies._tagged_sound import figures_of, fit_cell, open_sound, prepare_sound, score_part
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel
 
 SAMPLE_RATE = 22_050  # Hz
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
 SCORE = "macro_roc_auc"
 
 
@@ -183,7 +183,7 @@ class TrainedGrid(Study):
             norm_momentum=own.norm_momentum or config.norm_momentum,
             keep=own.keep,
             schedule=schedule,
-            valid_share=0.0 if len(sound.index("valid")) else VALID_SHARE,
+            valid_share=valid_share(sound),
             keep_memory=True,
             seed=self.seed_of("training", cell.key),
         )

@@ -35,6 +35,7 @@ from taggram.studies import _bag_of_features_results as results
 from taggram.studies._bag_of_features_song import BIAS_INITS, DEFAULT, PRETRAINED, SONGS
 from taggram.studies._bag_of_features_units import Units
 from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig, Value
+from taggram.studies._drawn import VALID_SHARE
 from taggram.studies._tables import Table
 from taggram.studies._tagged_sound import open_sound, prepare_sound
 from taggram.studies._worker import cell_path
@@ -49,7 +50,6 @@ SAMPLINGS = ("onset", "random")
 MTT = {"tags": "mtt188", "split": "dir-all"}
 MTT_TAGS = 160
 HAMEL_CLIPS = {"train": (14_660,), "valid": (1_629,), "test": (6_498, 6_499)}  # in the lists, and in print
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
 PAPER = {"n_patches": 200_000, "rbm_epochs": 300, "n_units": 1024, "n_hidden": 512, "stack_epochs": 200}
 PAPER |= {"max_epochs": 100}
 

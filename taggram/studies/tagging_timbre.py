@@ -38,6 +38,7 @@ from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.timbre_mtt import MTT_MEL
 from taggram.studies._base import Cell, Claim, Row, Study, StudyConfig, of_method
+from taggram.studies._drawn import valid_share
 from taggram.studies._tables import Table
 from taggram.studies._tagged_sound import fit_cell, open_sound, prepare_sound
 from taggram.tagger import find_device
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from taggram.learning.train import Watcher
 
 N_FIRST = 2000  # patches that the source takes mean and deviation from
-VALID_SHARE = 0.1  # of the clips for training, where there is no part for validation
 CHORAL = "choral"  # the last tag of the source, which its scores leave out
 STATISTICS = "statistics"  # the cell that makes what all others need
 TABLE = "EUSIPCO 2017, table of music auto-tagging, as transcribed by others"
@@ -228,7 +228,7 @@ class TaggingTimbre(Study):
         return replace(
             config,
             max_epochs=self.config.max_epochs or config.max_epochs,
-            valid_share=0.0 if len(self.sound.index("valid")) else VALID_SHARE,
+            valid_share=valid_share(self.sound),
             seed=self.seed_of("training", cell.key),
         )
 
