@@ -58,7 +58,7 @@ ONE_EACH = (  # of every family of the zoo
     "musicnn",
     "o_p_net",
     "phoneme_timbre",
-    "random_timbral_temporal",
+    "random_temporal",  # the least memory of them by far
     "rese",
     "samplecnn",
     "samplecnn_mel",
@@ -214,7 +214,7 @@ class Compare(Study):
         config = self.config
         rate = f"Adam with rate {config.lr:g}, batches of {config.batch_size}"
         return [
-            f"At most {config.max_epochs} epochs of one random patch a clip, {rate}.",
+            f"Epochs of one random patch a clip, {config.max_epochs} at most, {rate}.",
             "The weights of the best validation ROC-AUC are scored.",
             "Training was timed beside the other trainings, one core each, or all on one GPU.",
             "Tagging was timed on one core by itself, in turn with musicnn.",
