@@ -10,7 +10,7 @@ import pytest
 
 from taggram.datasets import Track
 from taggram.errors import ConfigError
-from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_part, tracks_by
+from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_artist, songs_by_part, tracks_by
 
 PARTS = range(3)  # train, valid, test
 
@@ -31,6 +31,14 @@ def counts(split):
         tuple(int(((split.classes == artist) & (split.parts == part)).sum()) for part in PARTS)
         for artist in range(len(split))
     ]
+
+
+def test_songs_of_known_artists_are_counted():
+    tracks = [
+        Track(track_id=str(number), path=Path(str(number)), part="train", tags=(), columns={"artist": artist})
+        for number, artist in enumerate(("a", "b", "a", "", None, "a"))
+    ]
+    assert songs_by_artist(tracks) == {"a": 3, "b": 1}
 
 
 @pytest.mark.parametrize("n_songs", [20, 23])

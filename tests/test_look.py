@@ -666,6 +666,36 @@ def test_no_layer_cannot_be_drawn(draw: Callable[[list[Ascent]], Figure]) -> Non
         draw([])
 
 
+@pytest.mark.parametrize(("n_live", "told"), [(1, "only 1 live unit"), (8, "convexity")])
+def test_few_live_units_are_marked_and_have_no_convexity(n_live: int, told: str) -> None:
+    figure = draw_peaks([peaks_at(*np.linspace(0.9, 0.1, n_live))])
+    curve = figure.axes[0].lines[1]
+    assert (len(curve.get_xdata()), curve.get_marker() == "o") == (n_live, n_live == 1)
+    assert told in texts_of(figure)
+
+
+@pytest.mark.parametrize(("n_units", "wanted"), [(8, "nearest"), (128, "antialiased")])
+def test_spectra_of_few_units_do_not_run_into_each_other(n_units: int, wanted: str) -> None:
+    (image,) = ascend(small(), "conv1", units=n_units, n_steps=1).plot().axes[1].images
+    assert image.get_interpolation() == wanted
+
+
+@pytest.mark.parametrize("draw", [Excitations.plot, Excitations.plot_loudness])
+def test_panels_of_excitations_share_an_axis_that_fits(draw: Callable[[Excitations], Figure]) -> None:
+    first_block = np.float32([[0.50, 0.52], [0.51, 0.50], [0.50, 0.49]])
+    by_tag = (np.float32([[0.50, 0.52], [0.49, 0.5]]), np.float32([[0.5, 0.5], [0.5, 0.5]]))
+    figure = draw(by_hand(names=("a", "b"), by_tag=by_tag, first_block=first_block))
+    limits = {axes.get_ylim() for axes in figure.axes if axes.get_ylabel() == "excitation"}
+    assert len(limits) == 1
+    assert limits.pop() == pytest.approx((0.4885, 0.5215), abs=1e-6)
+
+
+def test_small_slope_over_loudness_has_three_digits() -> None:
+    first_block = np.stack([0.5 - 0.007 * by_hand().loudness] * 2, axis=1)
+    figure = by_hand(first_block=first_block).plot_loudness()
+    assert figure.axes[0].texts[0].get_text() == "slope -0.007"
+
+
 def test_peaks_of_spectrograms_cannot_be_drawn() -> None:
     with pytest.raises(ConfigError, match="sees spectrograms"):
         draw_peaks([ascend(small("local_mel"), "conv1", units=1, n_steps=1)])

@@ -7,7 +7,7 @@ import pytest
 
 from taggram.errors import ConfigError, DatasetError
 from taggram.learning import retrieval
-from taggram.learning.retrieval import retrieval_precision
+from taggram.learning.retrieval import retrieval_precision, retrieval_precisions
 
 
 def test_classes_apart_are_found_without_a_mistake():
@@ -38,6 +38,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_clip_that_is_alone_in_its_class_does_not_count():
     assert retrieval_precision([[1, 0], [2, 0.1], [0, 1]], [0, 0, 1]) == 1
+    assert retrieval_precisions([[1, 0], [2, 0.1], [0, 1]], [0, 0, 1]).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [0, 0, 0], []], ids=str)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +15,12 @@ import torch
 from _made_sounds import RATE, write_csv
 from _made_study import made_study
 
-from taggram.datasets._base import PARTS
+from taggram.datasets import synth
+from taggram.datasets._base import PARTS, Track
 from taggram.errors import ConfigError, DatasetError
 from taggram.learning.classifier_grids import Labelled
-from taggram.studies import _artist_transfer, _clips, _tagged_sound
-from taggram.studies._artist_results import claims_of, draw, tables_of
+from taggram.studies import _artist_data, _artist_transfer, _clips, _tagged_sound
+from taggram.studies._artist_results import METHODS, Scores, claims_of, draw, tables_of, titles_of
 from taggram.studies._artist_settings import ArtistConfig
 from taggram.studies._artist_transfer import Examples, measure
 from taggram.studies._base import Cell
@@ -114,8 +118,41 @@ def test_more_artists_than_there_are_are_refused(values, tmp_path):
 
 
 def test_number_of_songs_that_would_do_is_told(values, tmp_path):
-    with pytest.raises(ConfigError, match=r"0 artists of csv have 7 songs\. songs=5 gives 7"):
+    with pytest.raises(
+        ConfigError, match=r"0 .* have 7 songs\. The artist with the most songs has 5\. songs=5 gives 7"
+    ):
         made_study("artist", {**values, "songs": 7}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("songs", "wanted"),
+    [
+        (6, "has 3; at least 4 are needed. data.n_tracks=240 songs=6 makes 6 songs by each of 40 artists."),
+        (20, "has 3; at least 4 are needed. data.n_tracks=480 songs=12 makes 12 songs by each of 40 artists."),
+    ],
+)
+def test_how_made_up_music_gets_artists_with_enough_songs_is_told(tmp_path, monkeypatch, songs, wanted):
+    class Made:
+        def tracks(self):
+            return [
+                Track(track_id=str(n), path=Path(str(n)), tags=(), part="train", columns={"artist_id": str(n % 40)})
+                for n in range(120)
+            ]
+
+    def opened(config, *_, **__):
+        return _tagged_sound.OpenedData(config, Made())
+
+    monkeypatch.setattr(_artist_data, "open_dataset_of", opened)
+    small = {"data": "synth", "data.n_tracks": 120, "artists": (3, 6), "unseen": 2, "songs": songs}
+    with pytest.raises(ConfigError, match=re.escape(f"The artist with the most songs {wanted}")):
+        made_study("artist", small, tmp_path)
+
+
+def test_songs_by_artist_are_as_said_for_made_up_music():
+    for n_tracks, n_artists, n_songs in ((160, 40, 4), (240, 40, 6), (480, 40, 12)):
+        settings = synth._Settings(n_tracks=n_tracks, length_s=1.0, seed=0)
+        songs = Counter(track.artist.artist_id for track in synth._plan(settings))
+        assert (len(songs), set(songs.values())) == (n_artists, {n_songs})
 
 
 def test_folds_without_a_target_are_refused(values, tmp_path):
@@ -369,8 +406,32 @@ def test_claim_says_on_how_few_clips_it_stands():
         rows = [{**row("basic", 0.5, n), "fold": fold, "n_test": n_test} for n in (5, 9) for fold in (1, 2)]
         return claims_of(rows)[0].figures
 
-    assert "Only 24 clips for testing" in figures(12)
+    assert "Only 240 clips for testing" in figures(120)
     assert "Only" not in figures(500)
+
+
+@pytest.mark.parametrize(("n_test", "shows"), [(49, None), (50, True)])
+def test_no_claim_can_be_told_on_fewer_than_100_clips(n_test, shows):
+    rows = [
+        {**row(method, score, 9, "retrieval"), "fold": fold, "n_test": n_test}
+        for method, score in (("siamese", 0.531), ("basic", 0.526))
+        for fold in (1, 2)
+    ]
+    claim = next(one for one in claims_of(rows) if one.words.startswith("The siamese"))
+    assert claim.shows is shows
+    assert "9 artists 53.1 and 52.6." in claim.figures
+    assert ("98 clips for testing, fewer than 100, say too little." in claim.figures) == (shows is None)
+
+
+def test_a_claim_stands_on_the_classifier_with_the_fewest_clips():
+    rows = [
+        {**row(method, score, artists, name), "n_test": n_test}
+        for method, score, artists in (("basic", 0.7, 9), ("untrained", 0.5, None))
+        for name, n_test in (("knn", 20), ("retrieval", 2000))
+    ]
+    claim = next(one for one in claims_of(rows) if one.words.startswith("They are better than"))
+    assert claim.shows is None
+    assert "20 clips for testing" in claim.figures
 
 
 def test_pictures_have_the_levels_of_what_learned_no_artists():
@@ -378,7 +439,47 @@ def test_pictures_have_the_levels_of_what_learned_no_artists():
     figures = draw(rows, {"classes": "Genres"})
     assert list(figures) == ["classes_accuracy"]
     (axes,) = figures["classes_accuracy"].axes
-    assert [line.get_label() for line in axes.get_lines()] == ["basic, softmax", "tags", "MFCC statistics"]
+    assert [line.get_label() for line in axes.get_lines()] == ["artists, classifier", "tags", "MFCC statistics"]
+
+
+def test_pictures_have_a_panel_a_classifier_names_of_the_table_and_intervals():
+    rows = [
+        {**row(method, 0.5, artists, name), "n_test": 40}
+        for method in ("basic", "siamese")
+        for artists in (3, 6)
+        for name in ("softmax", "knn")
+    ]
+    figure = draw(rows, {"classes": "8 classes of made music"})["classes_accuracy"]
+    title = figure.get_suptitle()
+    assert "8 classes of made music: accuracy" in title
+    assert "95 % interval over 40 clips" in title
+    assert [axes.get_title("left") for axes in figure.axes] == ["softmax", "nearest neighbours"]
+    for axes in figure.axes:
+        found = axes.get_legend_handles_labels()[1]
+        assert found == [METHODS["basic"], METHODS["siamese"]]
+        lines = [line for line in axes.get_lines() if line.get_label() not in found]
+        assert len(lines) == 4
+        assert all(line.get_ydata() == pytest.approx([35.2, 64.8], abs=0.1) for line in lines)  # Wilson's of 20 in 40
+        places = [tuple(line.get_xdata()) for line in axes.get_lines() if line.get_label() in found]
+        assert len(set(places)) == 2  # marks of equal scores stand side by side
+
+
+def test_intervals_of_retrieval_and_of_tags_are_those_of_the_cells(study, monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(study, "features", lambda *_: rng.standard_normal((12, 3)).astype(np.float32))
+    for task, classifier in (("classes", "retrieval"), ("tags", "dense")):
+        found = study.measure(Cell(method="untrained", details={"task": task, "classifier": classifier}))
+        name = {"retrieval": "mean_average_precision", "dense": "macro_roc_auc"}[classifier]
+        low, high = found[f"{name}_interval"]
+        assert 0 <= low <= found[name] <= high <= 1
+        scores = Scores([{"method": "basic", "task": task, "classifier": classifier, "artists": 9, **found}])
+        assert scores.interval("basic", task, classifier, 9) == (low, high)
+
+
+def test_title_of_unseen_artists_names_the_songs(study):
+    title = titles_of(study.data_facts(), study.data["titles"])["unseen"]
+    assert study.data["titles"]["data"] in title
+    assert study.data["titles"]["data"] == study.data_facts()["title"].partition(", tried on")[0]
 
 
 @pytest.mark.slow

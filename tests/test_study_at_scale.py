@@ -208,7 +208,7 @@ def test_curve_that_touches_does_not_pass():
 def test_table_says_where_the_curves_cross():
     ours, published = tables_of(CROSSING)
     assert "ROC-AUC is higher with the waveform than with the spectrogram from about 1,000 tracks on." in ours.note
-    assert ours.rows[0][:4] == ["100", "waveform", "70.00", "35.00"]
+    assert ours.rows[0][:4] == ["100", "waveform", "70.00 (68.0 to 72.0)", "35.00 (68.0 to 72.0)"]
     assert published.rows[1] == ["private tracks", "1,000,000", "waveform", "92.50", "61.20"]
     assert published.rows[-2] == ["Million Song Dataset", "201,680", "waveform", "87.41", "28.53"]
 

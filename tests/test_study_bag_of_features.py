@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -664,6 +665,65 @@ def test_other_splits_of_magnatagatune_are_not_those_of_the_paper(study, split):
     assert "which is not the data of the paper" in page
     assert "above 0.87, the best of before: was not measured" in page
     assert f"the split is {split}" in page
+
+
+def test_one_epoch_is_seen():
+    facts = {"history": [{"epoch": 1, "error": 0.9, "activation": 0.1}], "activation": [0.1, 0.2]}
+    left, middle, _ = pictures.draw_training(facts, 0.02).axes
+    assert {left.lines[0].get_marker(), middle.lines[0].get_marker()} == {"."}
+
+
+def drawn_units(n_units=12, n_tags=2):
+    rng = np.random.default_rng(0)
+    differences = rng.random((n_tags, n_units))
+    made = units_of(differences, np.full((n_tags, n_units), 0.1))
+    acoustics = made.acoustics.copy()
+    acoustics[:, 0] = np.linspace(1600, 1900, n_units)[::-1]  # no round frequency between
+    made = replace(made, images=rng.standard_normal((n_units, 8, 64)).astype(np.float32), acoustics=acoustics)
+    return made, pictures.draw_units(made, [f"tag {number}" for number in range(n_tags)], "clips")
+
+
+def ticks_of(axes):
+    return [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_units_have_their_numbers_and_a_scale():
+    made, figures = drawn_units()
+    assert ticks_of(figures["units"].axes[0]) == [str(unit) for unit in made.by_centroid]
+    first = made.strongest(1)[0]
+    assert ticks_of(figures["units_of_tags"].axes[0]) == [str(unit) for unit in made.top(first)]
+    for name in ("units", "units_of_tags"):
+        assert figures[name].axes[-1].get_xlabel().startswith("8 frames (186 ms) of each unit from left to right")
+
+
+def test_map_of_tags_has_ticks_all_along_and_the_first_units():
+    made, figures = drawn_units()
+    axes = figures["tags_and_units"].axes[0]
+    assert len(ticks_of(axes)) == 10
+    assert {text.get_text() for text in axes.texts} == {str(made.top(tag, 1)[0]) for tag in (0, 1)}
+
+
+def test_colour_of_acoustics_is_in_hz_and_dots_have_an_edge():
+    _, figures = drawn_units()
+    left, right, _, bar = figures["acoustics"].axes
+    assert bar.get_ylabel() == "spectral centroid, Hz"
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["1,600", "1,900"]
+    assert all(axes.collections[0].get_linewidths()[0] > 0 for axes in (left, right))
+
+
+def test_scores_have_intervals_and_no_axis_that_makes_little_look_large():
+    rows = [row(auc=0.8, macro_roc_auc_interval=[0.79, 0.81]), row("random_start", auc=0.801)]
+    axes = pictures.draw_scores(rows, "clips", is_papers=False)["scores"].axes[0]
+    assert any(list(line.get_xdata()) == [0.79, 0.81] for line in axes.lines)
+    low, high = axes.get_xlim()
+    assert high - low >= 0.1
+
+
+def test_few_clips_for_testing_judge_no_area():
+    few = {"n_test": 9, "mean_activation": 0.02}
+    start = "networks that are pre-trained"
+    assert shows(start, row(**few), row("random_start", auc=0.7, **few)) is None
+    assert shows("the mean activation", row(**few)) is True
 
 
 def test_names_of_networks_stand_beside_their_figures():

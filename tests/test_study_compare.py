@@ -153,7 +153,7 @@ def test_unknown_network_is_answered_with_the_nearest():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"methods": "vgg"}, "there is no method 'vgg'"),
+        ({"methods": "vgg"}, r"methods is vgg; what is compared is named by networks=a,b\."),
         ({"folds": 1}, "folds is"),
         ({"lr": 0}, "lr is 0; wanted a number above 0"),
         ({"batch_size": 1}, "batch_size is 1"),

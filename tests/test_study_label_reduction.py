@@ -20,7 +20,7 @@ from taggram.learning.label_reduction import Reduction
 from taggram.learning.tag_map import cooccurrence_vectors
 from taggram.studies import _label_reduction_results as results
 from taggram.studies._base import Cell
-from taggram.studies._label_reduction_pictures import draw_networks
+from taggram.studies._label_reduction_pictures import draw_counts, draw_networks, draw_per_clip
 from taggram.studies._label_reduction_published import BY_TAG
 from taggram.studies._worker import make_study
 from taggram.studies.label_reduction import LabelReductionConfig, _known_groups
@@ -278,6 +278,48 @@ def test_reading_of_the_charts_shows_does_not_or_cannot_be_told(accuracy, recall
     found = results.claims([decided_row(accuracy, recall)])
     assert [one.shows for one in found] == shows
     assert all("of the published charts" in one.figures for one in found)
+
+
+@pytest.mark.parametrize(("n_positive", "shows"), [(10, [True, True]), (9, [None, None])])
+def test_charts_are_not_read_where_half_of_the_tags_have_few_clips(n_positive, shows):
+    row = decided_row(RISES, RISES[::-1])
+    counts = [n_positive + 30 - place for place in range(6)] + [n_positive - place / 10 for place in range(6)]
+    counts[5] = n_positive  # the median of twelve lies between the sixth and the seventh
+    for one, count in zip(row["decisions"].values(), counts):
+        one["n_positive"] = count
+    found = results.claims([row])
+    assert [one.shows for one in found] == shows
+    assert all("Rank correlation" in one.figures for one in found)
+    assert all((f"{n_positive} clips for testing or fewer" in one.figures) == (shows[0] is None) for one in found)
+
+
+def reduction_of(groups):
+    tags = tuple("abc")
+    merged = tuple(tag for tag in tags if not any(tag in names for names in groups.values()))
+    n_before = {"a": 20, "b": 9, "c": 3}
+    n_merged = {tag: n_before[tag] + sum(n_before[name] for name in groups.get(tag, ())) for tag in merged}
+    return Reduction(
+        tags=tags, groups=groups, merged=merged, kept=merged[:1], n_before=n_before, n_merged=n_merged,
+        per_clip_before=(0, 20, 3), per_clip_after=(1, 22),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("groups", "title"), [({}, "after: 1 of 3 tags, none merged"), ({"a": ("b",)}, "after: 1 of 2 merged tags")]
+)
+def test_picture_calls_tags_merged_only_where_some_are(groups, title):
+    right = draw_counts(reduction_of(groups), title="made").axes[1]
+    assert right.get_title("left") == title
+
+
+def test_clips_are_counted_in_whole_numbers():
+    for figure, axis in (
+        (draw_per_clip(reduction_of({}), title="made"), "yaxis"), (draw_counts(reduction_of({}), title="made"), "xaxis")
+    ):  # fmt: skip
+        for axes in figure.axes:
+            getattr(axes, axis).set_view_interval(0, 3, ignore=True)
+            ticks = getattr(axes, axis).get_major_locator()()
+            assert all(float(tick).is_integer() for tick in ticks)
 
 
 def test_without_a_network_nothing_is_said_of_the_charts():

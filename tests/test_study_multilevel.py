@@ -19,7 +19,7 @@ from taggram.models._saved import load_model
 from taggram.studies._base import Cell
 from taggram.studies._multilevel_config import MultilevelConfig
 from taggram.studies._multilevel_nets import SAMPLES, choices_of, describe_given, given_nets, local_nets, whole_of
-from taggram.studies._multilevel_results import PUBLISHED, Results, WhichData, claims_of, tables_of
+from taggram.studies._multilevel_results import PUBLISHED, Results, WhichData, claims_of, draw, tables_of
 from taggram.studies._worker import measure_cell
 from taggram.studies.run import run_study
 from taggram.tagger import Tagger
@@ -585,6 +585,29 @@ def test_source_is_held_against_the_data():
     whole = [row("all", auc, "all", "all", trained_on=name) for name, auc in (("data", 0.7), ("source", 0.8))]
     assert shows("networks that were trained", *whole, origins=("data", "source")) is True
     assert shows("networks that were trained", whole[1], origins=("source",)) is None
+
+
+def test_tags_stand_with_their_counts_and_title_and_legend_apart():
+    rows = [
+        {**row("levels", 0.7, scale, "all", rare=1.0, common=0.6), "n_positive": {"rare": 1, "common": 30}}
+        for scale in ("18", "27", "54")
+    ]
+    figure = draw(results(*rows))["scales-data"]
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["rare (1)", "common (30)"]
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(figure._suptitle.get_window_extent())
+    assert figure.get_suptitle().splitlines()[1] == "made sound"
+
+
+@pytest.mark.parametrize(("n_runs", "are_told"), [(1, False), (2, True)])
+def test_ticks_are_single_runs_and_said_so(n_runs, are_told):
+    rows = [row("all", 0.6 + 0.1 * run, "all", "all", run=run) for run in range(n_runs)]
+    (axes,) = draw(results(*rows))["systems"].axes
+    assert any(line.get_marker() == "|" for line in axes.get_lines()) is are_told
+    assert ("ticks: single runs" in axes.get_xlabel()) is are_told
+    assert "line: 95 % interval over clips" in axes.get_xlabel()
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------

@@ -370,6 +370,17 @@ def test_tags_that_gain_most_come_first():
     assert list(results.gains_by_tag(rows)) == ["b", "a"]
 
 
+def test_counts_of_clips_stand_behind_the_names_of_tags(study):
+    history = [{"epoch": 7, "lr": 0.001, "valid_auc": 0.8, "test_auc": 0.8}]
+    rows = [
+        row(method, 0.8, by_tag={"a": area, "b": 0.6}, n_positive={"a": 2, "b": 1200}, history=history)
+        for method, area in (("multiscale", 0.9), ("one_scale", 0.7))
+    ]
+    (axes,) = study.draw(rows)["gains"].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a (2)", "b (1,200)"]
+    assert "clips for testing" in axes.get_xlabel()
+
+
 def test_title_says_what_was_made_smaller(study):
     told = " ".join(study.remarks())
     assert "1 epochs" in told

@@ -208,6 +208,7 @@ def row(method, area):
 
 def excited(method="se_multi", **changes):
     facts = {"spread": list(SPREAD), "mean_slope": -0.7, "n_rising": 19, "n_falling": 109}
+    facts |= {"mean_slope_error": 0.1, "n_segments": 100}
     return {"method": method, "first_block": {"classical": 0.5, "metal": 0.2}, **facts, **changes}
 
 
@@ -244,9 +245,42 @@ def test_published_excitations_show_what_is_said_of_them():
 
 def test_excitations_may_show_otherwise():
     assert shows([excited(spread=[0.01] * 9)], "block 1 depends") is False
-    assert shows([excited(mean_slope=0.1)], "the mean excitation") is False
+    assert shows([excited(mean_slope=0.3)], "the mean excitation") is False
     assert shows([excited(first_block={"classical": 0.2, "metal": 0.5})], "block 1 is excited more") is False
     assert shows([excited(first_block={"low": 0.2})], "block 1 is excited more") is None
+
+
+@pytest.mark.parametrize("changes", [{"mean_slope": -0.2}, {"n_segments": 99}, {"mean_slope_error": None}], ids=str)
+def test_slope_that_may_be_chance_is_not_judged(changes):
+    claim = next(one for one in claims_of([excited(**changes)]) if one.words.startswith("the mean excitation"))
+    assert claim.shows is None
+    assert "109 channels fall" in claim.figures
+
+
+def test_few_clips_for_testing_judge_nothing_but_time():
+    rows = [{**one, "n_test": 9} for one in PAPER]
+    rows += [excited(), timed("se", 1.0), timed("rese2", 1.7)]
+    judged = [one.words for one in claims_of(rows) if one.shows is not None]
+    assert judged == ["ReSE-2 takes about 1.7 times as long to train as SE"]
+    assert claims_of(rows)[0].figures.endswith("Only 9 clips for testing; 10 or more are wanted.")
+    assert shows([{**one, "n_test": 10} for one in PAPER], "several levels help") is True
+
+
+def test_error_of_the_slope_is_that_of_least_squares():
+    from scipy.stats import linregress
+
+    rng = np.random.default_rng(0)
+    loudness, first = rng.random(20, np.float32), rng.random((20, 3), np.float32)
+    found = summed_up(made(loudness=loudness, first_block=first))
+    wanted = linregress(loudness, first.mean(axis=1))
+    assert (found["mean_slope"], found["mean_slope_error"]) == pytest.approx((wanted.slope, wanted.stderr), rel=1e-4)
+    assert summed_up(made(loudness=np.full(3, 0.2, np.float32)))["mean_slope_error"] is None
+
+
+def test_pictures_name_the_network(study, measured):
+    figures = study.draw(study.rows(measured))
+    for name in (f"excitations_{METHOD}", f"loudness_{METHOD}"):
+        assert figures[name].texts[0].get_text().startswith("SE, several levels: ")
 
 
 def test_table_stands_beside_that_of_the_poster():
@@ -256,7 +290,7 @@ def test_table_stands_beside_that_of_the_poster():
         ["SE", "100", "0.810 (0.700 to 0.900)", "0.300 (0.200 to 0.400)", "3", "1.50", "0.9083"],
     ]
     assert tables[1].rows[0] == ["1", "0.0550", "0.0550"]
-    assert tables[2].rows == [["SE", "-0.700", "109", "19"]]
+    assert tables[2].rows == [["SE", "-0.7000 ± 0.1000", "100", "109", "19"]]
 
 
 @pytest.mark.slow

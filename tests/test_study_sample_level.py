@@ -16,7 +16,7 @@ from taggram.models import create_model
 from taggram.studies._base import Cell
 from taggram.studies._sample_level_filters import load_ascents, save_ascents
 from taggram.studies._sample_level_members import ALL, BEST, DEFAULT, FAMILIES, published_rows
-from taggram.studies._sample_level_results import claims_of, tables_of
+from taggram.studies._sample_level_results import claims_of, draw, tables_of
 from taggram.studies._tagged_sound import score_part
 from taggram.studies._trained_grid import n_parameters
 from taggram.studies._worker import measure_cell
@@ -225,7 +225,7 @@ def test_filters_are_looked_at_and_kept(study, measured):
     )
     kept = load_ascents(study.files / f"filters-{SMALLEST}.npz")
     assert [ascent.inputs.shape[0] for ascent in kept] == [2] * 5
-    assert found["convexity"] == [None if one.dead.all() else one.convexity for one in kept]
+    assert found["convexity"] == [None] * 5  # two units of a layer are too few
 
 
 def test_filters_of_3_9_are_those_of_the_paper(study):
@@ -255,8 +255,8 @@ def test_page_and_pictures_show_all_of_it(study, measured):
 # -- what comes of it --------------------------------------------------------------------------------------------------
 
 
-def row(method, area, low=None):
-    facts = {"macro_roc_auc_interval": [low, 1.0], "macro_pr_auc": 0.3, "macro_pr_auc_interval": [0.2, 0.4]}
+def row(method, area, low=None, high=1.0):
+    facts = {"macro_roc_auc_interval": [low, high], "macro_pr_auc": 0.3, "macro_pr_auc_interval": [0.2, 0.4]}
     return {
         "method": method, "fold": 0, "run": 0, "macro_roc_auc": area, "n_patches": 10.0,
         "parameters_without_norms": 1_863_986, **facts,
@@ -291,8 +291,47 @@ def test_sample_level_comes_up_to_mels_or_does_not():
     [([0.0, 0.1, 0.3], True), ([0.3, 0.1, 0.0], False), ([0.1, None, 0.4], True), ([None, 0.2], None)],
 )
 def test_filters_become_more_convex_or_do_not(values, wanted):
-    looked = {"method": "m3n9_59049", "convexity": values, "layers": ["a"] * len(values), "n_dead": [0] * len(values)}
+    looked = looked_at(values)
     assert shows([looked], "the peaks of the filters") is wanted
+
+
+def looked_at(values):
+    layers = [f"conv{number}" for number, _ in enumerate(values, 1)]
+    return {"method": "m3n9_59049", "convexity": values, "layers": layers, "n_dead": [0] * len(values)}
+
+
+def test_layer_with_few_live_units_is_said_to_be_left_out():
+    claim = claims_of([looked_at([0.1, None, 0.4])])[-1]
+    assert claim.figures.endswith("0.10, 0.40; rank correlation 1.00; conv2 left out, with fewer than 8 live units.")
+
+
+@pytest.mark.parametrize(
+    ("ours", "mel", "low", "high"), [(0.80, 0.81, 0.75, 0.86), (0.55, 0.57, 0.53, 0.60)], ids=["wide", "near chance"]
+)
+def test_what_may_be_chance_is_not_held_against_mels(ours, mel, low, high):
+    rows = [row("m3n9_59049", ours), row("mel_243_81", mel, low, high)]
+    claim = next(one for one in claims_of(rows) if one.words.startswith("the best network on samples"))
+    assert claim.shows is None
+    assert f"{mel:.3f}, whose interval is {low:.3f} to {high:.3f}" in claim.figures
+
+
+def test_few_clips_for_testing_judge_nothing():
+    assert all(one.shows is None for one in claims_of([{**one, "n_test": 2} for one in PAPER]))
+
+
+def test_first_filter_is_drawn_with_intervals_and_the_mel_as_a_level():
+    rows = [row("m3n9_59049", 0.8, 0.7, 0.9), row("m3n4_59049", 0.6), row("mel_243_81", 0.75, 0.65, 0.85)]
+    ours, published = draw(rows, "clips")["first_filter"].axes
+    assert [line.get_ydata() for line in ours.lines if list(line.get_xdata()) == [3, 3]] == [pytest.approx([70, 90])]
+    for axes, level in ((ours, 75), (published, 90.59)):
+        assert any(line.get_linestyle() == "--" and line.get_ydata()[0] == pytest.approx(level) for line in axes.lines)
+    assert ours.get_legend_handles_labels()[1] == ["3^n, 59,049", "3^6, mel"]
+
+
+def test_pictures_of_filters_name_the_network(study, measured):
+    figures = study.draw(study.rows(measured))
+    for name in ("filters", "filter_peaks"):
+        assert figures[name].texts[0].get_text().startswith("3^3 on 19,683 samples: ")
 
 
 def test_table_is_in_the_order_of_the_paper_with_its_figures():

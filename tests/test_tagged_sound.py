@@ -10,7 +10,7 @@ from _made_sounds import RATE, write_csv
 from taggram.datasets import open_dataset
 from taggram.errors import ConfigError
 from taggram.learning.prepared import PreparedData, prepare
-from taggram.studies._tagged_sound import evaluation_of, shared_sound
+from taggram.studies._tagged_sound import evaluation_of, figures_of, shared_sound
 
 
 def prepared(folder, seeds, sample_rate=RATE):
@@ -50,3 +50,6 @@ def test_scores_of_some_tags_stand_beside_the_labels_of_these(tmp_path):
     assert found.track_ids == ("2.wav", "0.wav")
     assert found.labels.tolist() == [[True, False], [True, True]]
     assert found.split_sha256
+    figures = figures_of(found, n_resamples=5)
+    assert figures["n_positive"] == {"c": 2, "a": 1}
+    assert figures["by_tag"] == {"c": None, "a": 0.5}

@@ -8,6 +8,7 @@ Differs: the songs of an artist are put into a random order, so that their album
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -163,6 +164,22 @@ def artist_split(
     """
     track_ids = [track.track_id for track in data] if isinstance(data, Sequence) else data.column("track_id")
     return ArtistSplit.of(_column(data, column), track_ids, n_songs=n_songs, seed=seed)
+
+
+def songs_by_artist(data: PreparedData | Sequence[Track], *, column: str = "") -> Counter[str]:
+    """Count the songs of each artist.
+
+    Args:
+        data: as for `artist_split`.
+        column: likewise.
+
+    Returns:
+        Songs by artist; those whose artist is not known are left out.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    return Counter(artist for value in _column(data, column) if (artist := _name_of(value)))
 
 
 def tracks_by(data: PreparedData, artists: Iterable[str], *, column: str = "") -> Whole:

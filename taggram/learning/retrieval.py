@@ -24,8 +24,25 @@ def retrieval_precision(features: ArrayLike, labels: ArrayLike) -> float:
         labels: (clips,) number of the class of each.
 
     Returns:
-        The mean over clips of their average precision, 0 to 1. Clips whose class nobody else has, or everybody, cannot
-        be scored and do not count.
+        The mean of `retrieval_precisions`, 0 to 1.
+
+    Raises:
+        ConfigError: the shapes do not fit, or a value is not finite.
+        DatasetError: no clip can be scored.
+    """
+    return float(retrieval_precisions(features, labels).mean())
+
+
+def retrieval_precisions(features: ArrayLike, labels: ArrayLike) -> Floats:
+    """Score the order of all others for each clip; see `retrieval_precision`.
+
+    Args:
+        features: (clips, values).
+        labels: (clips,) number of the class of each.
+
+    Returns:
+        (scored clips,) the average precision of each, 0 to 1. Clips whose class nobody else has, or everybody, cannot
+        be scored and are left out.
 
     Raises:
         ConfigError: the shapes do not fit, or a value is not finite.
@@ -41,10 +58,10 @@ def retrieval_precision(features: ArrayLike, labels: ArrayLike) -> float:
     vectors = vectors / np.where(norms > 0, norms, 1.0)
     blocks = [np.arange(first, min(first + BLOCK, len(vectors))) for first in range(0, len(vectors), BLOCK)]
     precisions = np.concatenate([np.empty(0), *[_precisions(vectors, classes, asked) for asked in blocks]])
-    scored = precisions[~np.isnan(precisions)]
+    scored: Floats = precisions[~np.isnan(precisions)]
     if not len(scored):
         raise DatasetError(f"none of {len(vectors)} clips has both clips of its own class and of others beside it.")
-    return float(scored.mean())
+    return scored
 
 
 def _precisions(

@@ -47,6 +47,7 @@ LEAST_MOMENTS = 3  # of a layer, so that one of them is not at an end
 EPS = 1e-9  # added to the root mean square of a gradient; one that is no larger leads nowhere
 CHUNK_VALUES = 2**17  # at most, of the inputs that are climbed with together
 CHUNK_UNITS = 64
+LEAST_LIVE = 8  # units of a layer, below which its convexity says little
 SHOWN_WAVEFORM_LAYERS = 6  # as in the paper
 SHOWN_SPECTROGRAM_LAYERS = 3  # as they take longer
 

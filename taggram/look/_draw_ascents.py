@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from taggram.errors import ConfigError
+from taggram.look._ascent import LEAST_LIVE, Ascent
 from taggram.look._network import evenly_spaced
 from taggram.look._page import (
     ABOVE,
@@ -27,6 +28,7 @@ from taggram.look._page import (
     Page,
     band_ticks,
     band_unit,
+    counted,
     draw_image,
     scaled,
     some_of,
@@ -34,7 +36,6 @@ from taggram.look._page import (
 from taggram.picture import EDGE, GREY, SMALL_PT, WIDTH
 
 if TYPE_CHECKING:
-    from taggram.look._ascent import Ascent
     from taggram.look._network import Bands
 
 N_PATCHES = 6  # spectrograms beside the profiles of a layer
@@ -98,8 +99,13 @@ def draw_peaks(ascents: Sequence[Ascent]) -> Figure:
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(ascents)))
     for number, (ascent, colour) in enumerate(zip(ascents, map(to_hex, colours)), start=1):
         peaks_khz = np.sort(ascent.centres[~ascent.dead]) / 1000
-        axes.plot(np.linspace(0, 1, len(peaks_khz)), peaks_khz, color=colour, linewidth=1.2)
-        text = f"{ascent.layer}, convexity {ascent.convexity:.2f}"
+        convexity, is_told = ascent.convexity, len(peaks_khz) >= LEAST_LIVE
+        dots: dict[str, Any] = (
+            {} if is_told else {"marker": "o", "markersize": 4, "clip_on": False}
+        )  # one alone is at the very edge
+        axes.plot(np.linspace(0, 1, len(peaks_khz)), peaks_khz, color=colour, linewidth=1.2, **dots)
+        text = f"{ascent.layer}, "
+        text += f"convexity {convexity:.2f}" if is_told else f"only {counted(len(peaks_khz), 'live unit')}"
         page.key(left + PEAKS + 0.25, top + 0.1 + 0.16 * number, colour, text)
     axes.set(xlim=(0, 1), ylim=(0, highest_hz / 1000))
     return page.figure

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from taggram.look._page import ABOVE, Grid, Page, counted
 from taggram.picture import SMALL_PT
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 COLOURED_TAGS = 10  # with more, three have a colour
 OTHER = "0.75"  # colour of the others
 LINE = 0.13  # of a legend, in inches
+LEAST_SPAN = 0.02  # of the axis of excitations: less would make noise look large
 
 
 def draw_excitations(found: Excitations) -> Figure:
@@ -36,12 +39,13 @@ def draw_excitations(found: Excitations) -> Figure:
         f"mean over the clips of each of {counted(len(found.tags), 'tag')}, {given}; channels by their mean over tags",
     )
     colours, keys = _colours(found)
+    limits = _limits(found.by_tag)
     for number, block in enumerate(found.by_tag):
         axes = grid.axes(page, number, f"block {number + 1}", (f"{block.shape[1]} channels, sorted", "excitation"))
         order = np.argsort(block.mean(axis=0), kind="stable")
         for curve, colour in sorted(zip(block[:, order], colours), key=lambda pair: pair[1] != OTHER):
             axes.plot(curve, color=colour, linewidth=0.5 if colour == OTHER else 0.9)
-        axes.set(xlim=(0, block.shape[1] - 1), ylim=(0, 1))
+        axes.set(xlim=(0, block.shape[1] - 1), ylim=limits)
     axes = grid.axes(page, n_blocks, "how much blocks depend on the tag", ("block", "standard deviation"))
     numbers = range(1, n_blocks + 1)
     axes.plot(numbers, found.spread, color="black", marker="o", markersize=2.5, linewidth=0.8)
@@ -73,14 +77,23 @@ def draw_loudness(found: Excitations) -> Figure:
         f"of {(slopes < 0).sum()} they fall",
     )
     end = 1.05 * float(found.loudness.max()) or 1.0
-    dots: dict[str, Any] = {"color": "0.45", "alpha": 0.5, "markersize": 2.5, "markeredgewidth": 0, "rasterized": True}
+    limits = _limits([values for _, values, _, _ in panels])
+    dots: dict[str, Any] = {"color": "0.3", "alpha": 0.6, "markersize": 6, "markeredgewidth": 0, "rasterized": True}
     for number, (name, values, slope, start) in enumerate(panels):
         axes = grid.axes(page, number, name, ("RMS of the segment", "excitation"))
         axes.plot(found.loudness, values, ".", **dots)
-        axes.plot([0, end], [start, start + slope * end], color="tab:red", linewidth=1.0)
-        axes.text(0.96, 0.94, f"slope {slope:+.2f}", transform=axes.transAxes, ha="right", va="top", size=SMALL_PT)
-        axes.set(xlim=(0, end), ylim=(0, 1))
+        axes.plot([0, end], [start, start + slope * end], color="tab:red", linewidth=0.8)
+        x, side = (0.04, "left") if slope > 0 else (0.96, "right")  # where the line is not
+        axes.text(x, 0.94, f"slope {slope:+.3f}", transform=axes.transAxes, ha=side, va="top", size=SMALL_PT)
+        axes.set(xlim=(0, end), ylim=limits)
     return page.figure
+
+
+def _limits(parts: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Give the ends of an axis that fits all panels, within 0 to 1."""
+    low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    aside = max(0.05 * (high - low), (LEAST_SPAN - (high - low)) / 2)
+    return max(0.0, low - aside), min(1.0, high + aside)
 
 
 def _colours(found: Excitations) -> tuple[list[str], list[tuple[str, str]]]:

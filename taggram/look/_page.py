@@ -25,6 +25,7 @@ TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 TICKS_APART = 0.1  # at least, as a share of the axis
 LETTER = 0.0078  # width of one in inches, in the mean, for each point of its size
 N_ACROSS = 3  # panels side by side
+BLENDED_COLUMNS = 100  # fewer are far wider than dots: blending would only run them into each other
 
 # Lengths on the page, in inches.
 HEAD = 0.62  # title, subtitle and colour bars
@@ -142,7 +143,7 @@ def draw_image(
         limits: the values at its ends.
         extent: left, right, lower and upper edge; None counts columns and rows.
         missing: colour of what is missing.
-        smooth: whether cells are blended where there are more of them than dots.
+        smooth: whether cells are blended where there are more of them than dots; few columns are not.
     """
     axes.imshow(
         values,
@@ -152,7 +153,7 @@ def draw_image(
         extent=extent,
         aspect="auto",
         origin="lower",
-        interpolation="antialiased" if smooth else "nearest",
+        interpolation="antialiased" if smooth and values.shape[1] >= BLENDED_COLUMNS else "nearest",
     )
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taggram._checks import check
+from taggram.datasets.synth import TRACKS_PER_ARTIST
 from taggram.errors import ConfigError
-from taggram.learning.artist_splits import LEAST_SONGS, artist_split
+from taggram.learning.artist_splits import LEAST_SONGS, songs_by_artist
 from taggram.learning.prepared import PreparedData
+from taggram.learning.train import SYNTH
 from taggram.models._mfcc_statistics import MFCC
 from taggram.models.artist import MEL
-from taggram.studies._artist_settings import BY_ARTISTS, N_ARTISTS, ArtistConfig
+from taggram.studies._artist_results import BY_ARTISTS
+from taggram.studies._artist_settings import N_ARTISTS, ArtistConfig
 from taggram.studies._clips import open_clips, prepare_clips
 from taggram.studies._tagged_sound import open_dataset_of, open_sound, prepare_sound
 
@@ -35,7 +38,7 @@ def prepare_all(config: ArtistConfig, folder: Path, watcher: Watcher, n_workers:
 
     Returns:
         "source", folders of the songs by rate; "clips", as `prepare_clips` gives them, and "tagged", folders by rate,
-        where they are there; "titles" of these; "facts", as `Study.data_facts` gives them.
+        where they are there; "titles" of these and of "data"; "facts", as `Study.data_facts` gives them.
 
     Raises:
         ConfigError: there are fewer artists than are wanted, or a setting does not fit the data.
@@ -63,7 +66,8 @@ def prepare_all(config: ArtistConfig, folder: Path, watcher: Watcher, n_workers:
     source = prepare_sound(songs, rates if config.unseen else [RATE], watcher, n_workers, parts=parts)
     n_artists = _check_artists(config, open_sound(source, RATE))  # some songs may be damaged
     facts = {**source["facts"], "n_artists": n_artists, "sounds": dict(source["facts"]["sounds"])}
-    titles = {name: _add_facts(facts, name, of) for name, of in others.items()}
+    titles = {"data": str(facts["title"])}  # before those of the others stand in it too
+    titles |= {name: _add_facts(facts, name, of) for name, of in others.items()}
     found |= {"source": source["prepared"], "facts": facts, "titles": titles}
     return found
 
@@ -73,9 +77,10 @@ def prepare_all(config: ArtistConfig, folder: Path, watcher: Watcher, n_workers:
 
 def _check_artists(config: ArtistConfig, data: PreparedData | Sequence[Track]) -> int:
     """Count the artists with enough songs, and refuse to learn more than there are."""
+    n_songs_of = songs_by_artist(data, column=config.artist_column)
 
     def count(n_songs: int) -> int:
-        return len(artist_split(data, column=config.artist_column, n_songs=n_songs))
+        return sum(n_own >= n_songs for n_own in n_songs_of.values())
 
     n_there = count(config.songs)
     learned = {*config.chosen} & {*BY_ARTISTS}
@@ -83,11 +88,21 @@ def _check_artists(config: ArtistConfig, data: PreparedData | Sequence[Track]) -
     if n_wanted <= n_there:
         return n_there
     fewer = range(config.songs - 1, LEAST_SONGS - 1, -1)
-    hints = [f" songs={n} gives {n_found}." for n in fewer if (n_found := count(n)) > n_there]
+    hints = [f" songs={n} gives {n_found}." for n in fewer if (n_found := count(n)) > n_there][:1]
+    most = max(n_songs_of.values(), default=0)
+    if most < config.songs:
+        least = "" if most >= LEAST_SONGS else f"; at least {LEAST_SONGS} are needed"
+        hints.insert(0, f" The artist with the most songs has {most}{least}.")
+    if config.data.name == SYNTH and not config.data.prepared and len(n_songs_of) >= n_wanted:
+        n_songs = min(config.songs, TRACKS_PER_ARTIST)
+        hints.append(
+            f" data.n_tracks={n_songs * len(n_songs_of)} songs={n_songs} makes {n_songs} songs by each of "
+            f"{len(n_songs_of)} artists."
+        )
     raise ConfigError(
         f"{n_wanted} artists are wanted, {config.unseen} of whom stay unseen; {n_there} artists of "
-        f"{config.data.name or 'the data'} have {config.songs} songs.{(hints or [''])[0]} artists=N,M and unseen=N say "
-        "how many are wanted."
+        f"{config.data.name or 'the data'} have {config.songs} songs.{''.join(hints)} artists=N,M and unseen=N say how "
+        "many are wanted."
     )
 
 

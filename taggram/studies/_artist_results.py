@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -22,12 +23,16 @@ METHODS = {
     "untrained": "untrained",
     "mfcc": "MFCC statistics",
 }
+BY_ARTISTS = ("basic", "siamese")  # methods that learn artists
+LEVELS = ("tags", "untrained", "mfcc")  # those that do not
 TASKS = ("classes", "unseen", "tags")
 COLUMNS = {**CLASSIFIERS, SVM: "SVM", RETRIEVAL: "retrieval, MAP", DENSE: "two dense layers, ROC-AUC"}
 SCORES = {RETRIEVAL: "mean_average_precision", DENSE: "macro_roc_auc"}  # of others, it is the accuracy
 LEVEL = 0.01  # of accuracy: who is no further behind is on a level
 RISING = 0.75  # of all pairs of numbers of artists, in which the larger one is to be better
 FEW = 1000  # clips for testing, below which a claim says how many there are
+LEAST = 100  # from which on a claim can be told
+NORMAL = 1.96  # deviations to either side that hold 95 % of a normal distribution
 SOURCE = "Lee and Nam 2017, figures of the authors, as transcribed by others"
 PUBLISHED = tuple(
     {"method": method, "data": "gtzan, fault-filtered", "accuracy": accuracy, "source": SOURCE}
@@ -63,15 +68,49 @@ class Scores:
         found = of_method(self.rows, method, task=task, classifier=classifier)
         return [float(row[score_name(classifier)]) for row in found if row.get("artists") == artists]
 
-    def few(self, task: str, names: Sequence[str]) -> str:
-        """Say how many clips classifiers were tested on in a run, over all folds, where they are few; else nothing."""
-        counts: Counter[tuple[Any, ...]] = Counter()
-        for row in self.rows:
-            if row["task"] == task and row["classifier"] in names:
-                place = (row["method"], row.get("artists"), row["classifier"], row["run"])
-                counts[place] += row.get("n_test", 0)
-        n_test = max(counts.values(), default=0)
-        return f" Only {n_test} clips for testing: some points may be chance." if 0 < n_test < FEW else ""
+    def interval(self, method: str, task: str, classifier: str, artists: int) -> tuple[float, float] | None:
+        """Give the 95 % interval over clips of the mean of `of`, 0 to 1; None where the cells do not say.
+
+        That of accuracies is the interval of a share.
+        """
+        found = of_method(self.rows, method, task=task, classifier=classifier)
+        found = [row for row in found if row.get("artists") == artists]
+        if name := SCORES.get(classifier):
+            ends = [row[f"{name}_interval"] for row in found if f"{name}_interval" in row]
+            return (fmean(low for low, _ in ends), fmean(high for _, high in ends)) if ends else None
+        n_test = _n_test(found)
+        return _share_interval(fmean(float(row["accuracy"]) for row in found), n_test) if n_test else None
+
+    def n_test(self, task: str, names: Sequence[str]) -> int:
+        """Count the clips that each of some classifiers was tested on at least in a run, over all folds.
+
+        0 is where that is not known.
+        """
+        rows = [row for row in self.rows if row["task"] == task]
+        return min((_n_test([row for row in rows if row["classifier"] == name]) for name in names), default=0)
+
+    def claim(self, words: str, shows: bool, figures: str, task: str, names: Sequence[str]) -> Claim:
+        """Make a claim on what was measured; one on a few clips says how many, one on very few cannot be told.
+
+        Args:
+            words: the claim.
+            shows: whether the figures say so.
+            figures: these.
+            task: whose they are.
+            names: the classifiers.
+
+        Returns:
+            The claim.
+        """
+        n_test = self.n_test(task, names)
+        if 0 < n_test < LEAST:
+            return Claim(words, None, f"{figures} {n_test} clips for testing, fewer than {LEAST}, say too little.")
+        few = f" Only {n_test} clips for testing: some points may be chance." if 0 < n_test < FEW else ""
+        return Claim(words, shows, figures + few)
+
+    def has_artists(self, task: str, classifier: str) -> bool:
+        """Say whether a classifier was tried on features that were learned from artists."""
+        return any(self.of(method, task, classifier, number) for method in BY_ARTISTS for number in self.artists)
 
     def classifiers(self, task: str) -> list[str]:
         """List those that something was measured with, in order."""
@@ -89,12 +128,12 @@ def titles_of(facts: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, s
 
     Args:
         facts: about the data.
-        named: titles of the other data sets, by setting.
+        named: titles of the data sets, by setting.
 
     Returns:
         A title a task.
     """
-    titles = {"unseen": "Artists that no network learned from"}
+    titles = {"unseen": f"Artists of {named['data']} that no network learned from"}
     if "target" in named:
         titles["classes"] = f"{len(facts['target']['classes'])} classes of {named['target']}"
     if "tagged" in named:
@@ -136,10 +175,10 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
     """
     scores = Scores(rows)
     return [
-        *[_more_artists(scores, method) for method in ("basic", "siamese")],
+        *[_more_artists(scores, method) for method in BY_ARTISTS],
         _level_of_tags(scores),
         _siamese_retrieves(scores),
-        *[_beats_untrained(scores, method) for method in ("basic", "siamese")],
+        *[_beats_untrained(scores, method) for method in BY_ARTISTS],
     ]
 
 
@@ -153,29 +192,20 @@ def draw(rows: Sequence[Row], titles: Mapping[str, str]) -> dict[str, Figure]:
     Returns:
         A figure a task and score, where artists were learned.
     """
-    from taggram.studies._pictures import draw_accuracy_curves
+    from taggram.studies._artist_pictures import draw_by_artists
 
     scores, figures = Scores(rows), {}
     for task in scores.tasks:
         names = scores.classifiers(task)
-        for title, unit, group in (
-            ("accuracy", "accuracy, %", [name for name in names if name in CLASSIFIERS]),
-            ("retrieval", "mean average precision, %", [name for name in names if name == RETRIEVAL]),
-            ("roc_auc", "macro ROC-AUC, %", [name for name in names if name == DENSE]),
+        for name, unit, group in (
+            ("accuracy", "accuracy, %", [one for one in names if one in CLASSIFIERS]),
+            ("retrieval", "mean average precision, %", [one for one in names if one == RETRIEVAL]),
+            ("roc_auc", "macro ROC-AUC, %", [one for one in names if one == DENSE]),
         ):
-            curves: dict[str, dict[float, Values]] = {
-                f"{method}, {COLUMNS[name].partition(',')[0]}": points
-                for method in ("basic", "siamese")
-                for name in group
-                if (points := {float(number): scores.of(method, task, name, number) for number in scores.artists})
-                and any(points.values())
-            }
-            if curves:
-                lines = _levels(scores, task, group)
-                heading = f"{titles[task]}: {title.replace('_', '-')}"
-                figures[f"{task}_{title}"] = draw_accuracy_curves(
-                    curves, title=heading, x="artists that were learned", unit=unit, lines=lines
-                )
+            there = [one for one in group if scores.has_artists(task, one)]
+            if there:
+                title = f"{titles[task]}: {name.replace('_', '-')}"
+                figures[f"{task}_{name}"] = draw_by_artists(scores, task, there, title=title, unit=unit)
     return figures
 
 
@@ -216,14 +246,19 @@ def _training_table(rows: Sequence[Row]) -> Table:
     return Table("The trainings", columns, lines, note)
 
 
-def _levels(scores: Scores, task: str, group: Sequence[str]) -> dict[str, float]:
-    """Give the levels of what learned no artists: the best of the classifiers that are drawn."""
-    levels = {}
-    for method in ("tags", "untrained", "mfcc"):
-        means = [fmean(found) for name in (*group, SVM) if (found := scores.of(method, task, name))]
-        if means and not (method == "mfcc" and group == [RETRIEVAL]):
-            levels[METHODS[method]] = max(means)
-    return levels
+def _n_test(rows: Sequence[Row]) -> int:
+    """Count the clips for testing of a cell, over its folds; the most where there are several cells."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        counts[row["method"], row.get("artists"), row["classifier"], row["run"]] += row.get("n_test", 0)
+    return max(counts.values(), default=0)
+
+
+def _share_interval(share: float, n: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share of so many clips (Wilson 1927)."""
+    width = NORMAL**2 / n
+    middle, half = (share + width / 2) / (1 + width), NORMAL * math.sqrt(share * (1 - share) / n + width / (4 * n))
+    return max(0.0, middle - half / (1 + width)), min(1.0, middle + half / (1 + width))
 
 
 def _task(scores: Scores) -> str:
@@ -257,7 +292,7 @@ def _more_artists(scores: Scores, method: str) -> Claim:
         f"Mean over classifiers: {figures}. The larger number is better in {sum(rises)} of {len(rises)} pairs, and at "
         f"least {RISING:.0%} are wanted."
     )
-    return Claim(words, fmean(rises) >= RISING, text + scores.few(task, names))
+    return scores.claim(words, fmean(rises) >= RISING, text, task, names)
 
 
 def _level_of_tags(scores: Scores) -> Claim:
@@ -267,7 +302,7 @@ def _level_of_tags(scores: Scores) -> Claim:
     wanted = _mean(scores, "tags", task, None, names)
     means = {
         f"{METHODS[method]}, {number} artists": mean
-        for method in ("basic", "siamese")
+        for method in BY_ARTISTS
         for number in scores.artists[-1:]
         if (mean := _mean(scores, method, task, number, names)) is not None
     }
@@ -275,7 +310,7 @@ def _level_of_tags(scores: Scores) -> Claim:
         return Claim(words, None)
     figures = ", ".join(f"{name} {100 * mean:.1f}" for name, mean in means.items())
     text = f"Mean over classifiers: tags {100 * wanted:.1f}; {figures}. A point behind counts as on a level."
-    return Claim(words, max(means.values()) >= wanted - LEVEL, text + scores.few(task, names))
+    return scores.claim(words, max(means.values()) >= wanted - LEVEL, text, task, names)
 
 
 def _siamese_retrieves(scores: Scores) -> Claim:
@@ -293,7 +328,7 @@ def _siamese_retrieves(scores: Scores) -> Claim:
     )
     mean = [fmean(both) for both in zip(*known.values())]
     text = f"Mean average precision, siamese and classifier: {figures}."
-    return Claim(words, mean[0] > mean[1], text + scores.few(task, [RETRIEVAL]))
+    return scores.claim(words, mean[0] > mean[1], text, task, [RETRIEVAL])
 
 
 def _beats_untrained(scores: Scores, method: str) -> Claim:
@@ -309,4 +344,4 @@ def _beats_untrained(scores: Scores, method: str) -> Claim:
         return Claim(words, None)
     figures = ", ".join(f"{COLUMNS[name]} {100 * one:.1f} and {100 * two:.1f}" for name, (one, two) in pairs.items())
     text = f"With {number} artists, trained and untrained: {figures}."
-    return Claim(words, all(one > two for one, two in pairs.values()), text + scores.few(task, list(pairs)))
+    return scores.claim(words, all(one > two for one, two in pairs.values()), text, task, list(pairs))

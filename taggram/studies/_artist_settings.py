@@ -16,7 +16,6 @@ from taggram.studies._artist_results import METHODS
 from taggram.studies._artist_transfer import CLASSIFIERS
 from taggram.studies._base import GRID, StudyConfig
 
-BY_ARTISTS = ("basic", "siamese")  # methods that learn artists
 N_ARTISTS = (500, 1000, 2000, 5000, 10_000)  # of the paper
 N_UNSEEN = 500
 NUMBERS = (  # settings that say how much is done, and how

@@ -14,6 +14,7 @@ from taggram.learning import metrics as m
 from taggram.learning.classifier_grids import Labelled, svm_grid
 from taggram.learning.data import drawn_for_validation
 from taggram.learning.nearest import nearest_class_means, nearest_neighbours
+from taggram.learning.retrieval import retrieval_precisions
 from taggram.learning.vector_classifier import VECTOR_FIT, LabelledVectors, fit_vectors, score_vectors
 from taggram.models._contract import Task
 
@@ -21,6 +22,7 @@ CLASSIFIERS = {"softmax": "softmax", "knn": "nearest neighbours", "lda": "LDA, n
 SVM, RETRIEVAL, DENSE = "svm", "retrieval", "dense"
 VALID_SHARE = 0.1  # of the clips to learn from, where there is no part for validation
 N_HIDDEN = 2  # layers before the outputs for tags
+N_RESAMPLES = 200  # of the intervals
 FIT = replace(VECTOR_FIT, lr=0.01)  # whatever the number of hidden layers, as in the script
 
 Features = NDArray[np.float32]
@@ -110,6 +112,27 @@ def measure(classifier: str, examples: Examples, seed_of: SeedOf, *, n_runs: int
     return {"accuracy": best.accuracy["test"], "chosen": dict(best.params), **counts}
 
 
+def measure_retrieval(features: Features, labels: Whole) -> dict[str, Any]:
+    """Ask for each clip of all parts among the others.
+
+    Args:
+        features: (clips, values).
+        labels: (clips,) number of the class of each.
+
+    Returns:
+        "mean_average_precision" with its 95 % bootstrap interval, and "n_test", how many clips were asked for.
+
+    Raises:
+        DatasetError: no clip can be scored.
+    """
+    precisions = retrieval_precisions(features, labels)
+    mean, n_test = float(precisions.mean()), len(precisions)
+    draws = m.Bootstrap(n_test, n_resamples=N_RESAMPLES).sums(precisions) / n_test
+    return {
+        "mean_average_precision": mean, "mean_average_precision_interval": m.interval(draws, mean), "n_test": n_test,
+    }  # fmt: skip
+
+
 def measure_tags(
     features: Features, labels: NDArray[np.float32], rows: tuple[Whole, Whole, Whole], seed: int
 ) -> dict[str, Any]:
@@ -122,7 +145,7 @@ def measure_tags(
         seed: of what is drawn.
 
     Returns:
-        "macro_roc_auc", "macro_pr_auc", "n_tags" that could be scored, and counts.
+        "macro_roc_auc" with its 95 % bootstrap interval, "macro_pr_auc", "n_tags" that could be scored, and counts.
 
     Raises:
         DatasetError: there is no clip for testing, or no tag can be scored.
@@ -133,8 +156,11 @@ def measure_tags(
         raise DatasetError("no tag can be scored: some clip for testing must have it, and some must not.")
     learned, checked, asked = (LabelledVectors(features[part], labels[part]) for part in (train, valid, test))
     scores, n_epochs = _scored(learned, checked, asked, "several", N_HIDDEN, seed)
+    area = m.mean_over_tags(m.roc_auc(scores, holds))
+    draws, _ = m.Bootstrap(len(test), n_resamples=N_RESAMPLES).areas(scores, holds)
     return {
-        "macro_roc_auc": m.mean_over_tags(m.roc_auc(scores, holds)),
+        "macro_roc_auc": area,
+        "macro_roc_auc_interval": m.interval([m.mean_over_tags(of_draw) for of_draw in draws], area),
         "macro_pr_auc": m.mean_over_tags(m.average_precision(scores, holds)),
         "n_tags": int(m.can_be_scored(holds).sum()),
         "n_epochs": n_epochs, "n_train": len(train), "n_test": len(test),

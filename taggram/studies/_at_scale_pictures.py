@@ -33,7 +33,7 @@ def draw_learning_curves(rows: Sequence[Row], title: str) -> Figure:
         axes.set_title(f"{name}, %" if measure in AREAS else name, fontsize=SMALL_PT + 1)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(TITLES) + 1, fontsize=SMALL_PT, frameon=False)
-    figure.suptitle(title, fontsize=TEXT_PT + 2)
+    figure.suptitle(f"{title}\nlines: means over runs; dots: runs; bands: 95 % over tracks", fontsize=TEXT_PT)
     return figure
 
 

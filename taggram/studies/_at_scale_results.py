@@ -89,7 +89,7 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     for size in sorted({int(row["size"]) for row in rows}):
         for method, title in TITLES.items():
             if found := of_method(rows, method, size=size):
-                means = [percent([float(row[name]) for row in found], 2) for name in AREAS]
+                means = [_with_interval(found, name) for name in AREAS]
                 ours.append([f"{size:,}", title, *means, _error(found), _updates(found), str(len(found))])
     known = [
         [str(row["data"]), f"{row['size']:,}", TITLES[row["method"]], *[percent([row[name]], 2) for name in AREAS]]
@@ -102,6 +102,11 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
         Table("What was measured", (*columns, "root mean squared error", "updates", "runs"), ours, _told(rows)),
         Table("Published, on other data", ("data", *columns), known, note),
     ]
+
+
+def _with_interval(found: Sequence[Row], area: str) -> str:
+    low, high = (100 * fmean(float(row[f"{area}_interval"][end]) for row in found) for end in (0, 1))
+    return f"{percent([float(row[area]) for row in found], 2)} ({low:.1f} to {high:.1f})"
 
 
 def _error(found: Sequence[Row]) -> str:
@@ -123,7 +128,7 @@ def _told(rows: Sequence[Row]) -> str:
     ]
     if not told and len(methods) > 1:
         told.append("No two curves of ROC-AUC cross between these sizes.")
-    return " ".join(["Means over runs, ± their deviation.", *told])
+    return " ".join(["Means over runs, ± their deviation, and in brackets the 95 % interval over tracks.", *told])
 
 
 def claims_of(rows: Sequence[Row]) -> list[Claim]:

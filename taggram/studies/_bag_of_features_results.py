@@ -10,6 +10,7 @@ from taggram.learning._numbers import PRECISION_AT
 from taggram.studies._bag_of_features_song import PRETRAINED, SONGS
 from taggram.studies._bag_of_features_units import ACOUSTICS, Units
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import judged_on_enough
 from taggram.studies._tables import Table
 
 SOURCE = "a public list of papers on MagnaTagATune, as transcribed by others"
@@ -178,10 +179,8 @@ def claims_of(rows: Sequence[Row], *, is_papers: bool) -> list[Claim]:
     if is_papers and found:
         auc = _printed(found)
         above = Claim(above.words, float(auc) > BEST_BEFORE, f"{auc}{_best_of(found)}.")
-    return [
+    of_areas = [
         above,
-        _activation_claim(rows),
-        _covariance_claim(rows),
         _better(
             "networks that are pre-trained, as in the final scripts, tag better",
             rows,
@@ -207,6 +206,8 @@ def claims_of(rows: Sequence[Row], *, is_papers: bool) -> list[Claim]:
             {"method": "sigmoid"},
         ),
     ]
+    first, *others = judged_on_enough(of_areas, rows)
+    return [first, _activation_claim(rows), _covariance_claim(rows), *others]
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class StudyConfig:
         METHODS: all methods that the study knows.
         GROUPS: names that stand for several of them.
         LEAST_RUNS: 0 where `runs=0` has a meaning, such as as many as in the paper.
+        INSTEAD_OF_METHODS: what a study without methods says to who names some.
 
     Raises:
         ConfigError: some value makes no sense.
@@ -93,8 +94,11 @@ class StudyConfig:
     METHODS: ClassVar[tuple[str, ...]] = ()
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     LEAST_RUNS: ClassVar[int] = 1
+    INSTEAD_OF_METHODS: ClassVar[str] = "this study has none; `--show` says what it has"
 
     def __post_init__(self) -> None:
+        if self.methods and not self.METHODS:
+            raise ConfigError(f"methods is {', '.join(self.methods)}; {self.INSTEAD_OF_METHODS}.")
         methods = dict.fromkeys(method for name in self.methods for method in self.GROUPS.get(name, (name,)))
         object.__setattr__(self, "methods", tuple(methods))
         for name in self.methods:

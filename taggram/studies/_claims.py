@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
-from taggram.studies._base import Row
+from taggram.studies._base import Claim, Row
 
 SCORE = "macro_roc_auc"
+LEAST_TEST = 10  # clips, below which areas are chance
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,21 @@ class Reached:
         if is_inside or abs(self.mean - other.mean) <= max(self.spread, other.spread):
             return None
         return self.mean > other.mean
+
+
+def judged_on_enough(claims: Sequence[Claim], rows: Sequence[Row]) -> list[Claim]:
+    """Leave claims undecided that hang on too few clips for testing.
+
+    Args:
+        claims: what is said of areas.
+        rows: measured cells, with "n_test" where they tested.
+
+    Returns:
+        The claims; where some cell tested on fewer than `LEAST_TEST` clips they show nothing, and those with figures
+        say why.
+    """
+    fewest = min((row["n_test"] for row in rows if "n_test" in row), default=LEAST_TEST)
+    if fewest >= LEAST_TEST:
+        return list(claims)
+    why = f"Only {fewest} {'clip' if fewest == 1 else 'clips'} for testing; {LEAST_TEST} or more are wanted."
+    return [replace(one, shows=None, figures=f"{one.figures} {why}" if one.figures else "") for one in claims]

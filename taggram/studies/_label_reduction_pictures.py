@@ -46,10 +46,12 @@ def draw_counts(reduction: Reduction, *, title: str) -> Figure:
     if (whole > own).any():
         right.barh(range(len(after)), whole - own, left=own, color=MARK, height=0.75, label="added by synonyms")
         right.legend(fontsize=SMALL_PT, frameon=False, loc="lower right")
-    right.set_title(f"after: {len(after)} of {len(reduction.merged)} merged tags", fontsize=TEXT_PT, loc="left")
+    merged = "merged tags" if reduction.groups else "tags, none merged"
+    right.set_title(f"after: {len(after)} of {len(reduction.merged)} {merged}", fontsize=TEXT_PT, loc="left")
     _name_rows(right, [tag for tag, _ in after], len(after))
     for axes in (left, right):
         axes.set_xlabel("clips", fontsize=SMALL_PT)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"Clips of each tag, {title}", fontsize=TEXT_PT + 2)
     return figure
 
@@ -80,6 +82,7 @@ def draw_per_clip(reduction: Reduction, *, title: str) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=SMALL_PT, frameon=False)
     panels[0].set_ylabel("clips", fontsize=SMALL_PT)
+    panels[0].yaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"Tags of a clip, {title}", fontsize=TEXT_PT + 2)
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LEAST_IN_COMMON = 5  # tags, from which on published ones stand beside ours
 AVERAGES = ("micro_accuracy", "macro_recall", "micro_precision", "micro_recall", "micro_f1", "micro_roc_auc")
 LEAST_TAGS = 10  # from which on a rank correlation says something
+LEAST_POSITIVE = 10  # clips for testing that half of these tags are to have, since few make accuracy and recall chance
 LEVEL = 0.05  # of significance
 NONE = "none"
 
@@ -180,8 +181,11 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
             given.append(Claim(text, None, f"{len(known)} tags, fewer than {LEAST_TAGS}, say too little; {published}."))
             continue
         rank, chance = rank_correlation(*zip(*known))
-        is_clear = chance <= LEVEL  # not so where it is no number
-        told = f"p {chance:.2g}{'' if is_clear else ', too much to tell'}"
+        middle = median(n_positive for n_positive, _ in known)
+        is_clear = chance <= LEVEL and middle >= LEAST_POSITIVE  # not so where it is no number
+        told = f"p {chance:.2g}{'' if chance <= LEVEL else ', too much to tell'}"
+        if middle < LEAST_POSITIVE:
+            told += f"; half of the tags have {middle:g} clips for testing or fewer, and {LEAST_POSITIVE} are wanted"
         figures = f"Rank correlation with the number of clips {rank:+.2f} over {len(known)} tags, {told}; {published}."
         given.append(Claim(text, (rank < 0) == (name == "accuracy") if is_clear else None, figures))
     return given

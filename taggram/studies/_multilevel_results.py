@@ -211,8 +211,9 @@ def draw(results: Results) -> dict[str, Figure]:
         for name, series, at in ((LEVELS, by_level, f", scale {middle}"), (SCALES, by_scale, ", all levels")):
             there = {one: _by_tag(rows) for one, rows in series.items() if rows}
             if len(there) > 1:
-                title = f"ROC-AUC of each tag by {name}{at}, networks of {WHERE[origin]}, {results.title}"
-                figures[f"{name}-{origin}"] = draw_tags(there, title=title)
+                title = f"ROC-AUC of each tag by {name}{at}, networks of {WHERE[origin]}\n{results.title}"
+                n_positive = next(rows[0].get("n_positive", {}) for rows in series.values() if rows)
+                figures[f"{name}-{origin}"] = draw_tags(there, n_positive, title=title)
     return figures
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 from taggram.studies._base import Row, of_method
 from taggram.studies._multiscale_results import NETS, TITLES, kept_row
-from taggram.studies._pictures import draw_intervals
+from taggram.studies._pictures import BEHIND_NAMES, draw_intervals, with_counts
 
 ROW = 0.18  # of a tag, in inches
 
@@ -78,11 +78,12 @@ def draw_scales(rows: Sequence[Row], *, title: str) -> Figure:
     return draw_intervals(groups, title=f"Scales, {title}", unit="test macro ROC-AUC, %")
 
 
-def draw_gains(gains: Mapping[str, float], *, title: str) -> Figure:
+def draw_gains(gains: Mapping[str, float], n_positive: Mapping[str, int], *, title: str) -> Figure:
     """Draw what each tag gains by three scales in the place of one.
 
     Args:
         gains: differences of ROC-AUC by tag, the greatest first; at least one.
+        n_positive: clips for testing with each tag, which stand behind its name; {} where they are not known.
         title: name of the data.
 
     Returns:
@@ -93,14 +94,15 @@ def draw_gains(gains: Mapping[str, float], *, title: str) -> Figure:
     values = 100 * np.array(list(gains.values()))
     colours = [COLOURS[0] if value >= 0 else COLOURS[1] for value in values]
     axes.barh(range(len(gains)), values, color=colours, height=0.7)
-    axes.set_yticks(range(len(gains)), list(gains), fontsize=SMALL_PT, parse_math=False)
+    axes.set_yticks(range(len(gains)), with_counts(list(gains), n_positive), fontsize=SMALL_PT, parse_math=False)
     axes.set_ylim(len(gains) - 0.4, -0.6)
     axes.axvline(0, color="0.3", linewidth=0.8)
     mean = float(values.mean())
     axes.axvline(mean, color="0.3", linewidth=0.8, linestyle="--", label=f"mean {mean:+.2f}")
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=SMALL_PT)
-    axes.set_xlabel("ROC-AUC of three scales less that of one, points", fontsize=SMALL_PT)
+    behind = BEHIND_NAMES if n_positive else ""
+    axes.set_xlabel(f"ROC-AUC of three scales less that of one, points{behind}", fontsize=SMALL_PT)
     axes.grid(axis="x", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -15,9 +15,23 @@ BAND = 0.15  # opacity of a deviation
 DASHES = ("-", "--", ":", "-.")
 ROW, SINGLE_ROW = 0.2, 0.45  # of a value with its interval, in inches: among several series, and alone
 GAP = 0.6  # of a row, between groups of several series
+BEHIND_NAMES = "; behind the tags: clips for testing that have them"
 Values = Sequence[float]
 Marked = tuple[float, float, float]
 """A value, and the ends of its interval."""
+
+
+def with_counts(tags: Sequence[str], n_positive: Mapping[str, int]) -> list[str]:
+    """Put the number of clips behind the names of tags, since a figure on a few of them may be chance.
+
+    Args:
+        tags: their names.
+        n_positive: clips for testing with each; may be none.
+
+    Returns:
+        Such as "rock (12)".
+    """
+    return [f"{tag} ({n_positive[tag]:,})" if tag in n_positive else tag for tag in tags]
 
 
 def draw_bars(
@@ -280,8 +294,6 @@ def draw_sweeps(
     title: str,
     x: str,
     unit: str,
-    log_x: bool = False,
-    share_y: bool = True,
 ) -> Figure:
     """Draw curves over a threshold or the like, in panels side by side.
 
@@ -290,22 +302,17 @@ def draw_sweeps(
         title: stands on top.
         x: what the places are.
         unit: of the values.
-        log_x: whether the places stand as their logarithms do, each with its number.
-        share_y: whether all panels have the same vertical axis.
 
     Returns:
         The figure.
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    row = figure.subplots(1, len(panels), sharex=log_x, sharey=share_y, squeeze=False)[0]
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     names = list(dict.fromkeys(name for curves in reversed(list(panels.values())) for name in curves))
     for axes, (name, curves) in zip(row, panels.items()):
         for curve, points in curves.items():
             places, values = list(points), [100 * value for value in points.values()]
             axes.plot(places, values, color=COLOURS[names.index(curve) % len(COLOURS)], marker=".", label=curve)
-        if log_x:
-            axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(name, fontsize=TEXT_PT, loc="left")
         axes.set_xlabel(x, fontsize=SMALL_PT)
         axes.tick_params(labelsize=SMALL_PT)

@@ -51,17 +51,30 @@ def summed_up(found: Excitations) -> dict[str, Any]:
 
     Returns:
         "spread", how much each block depends on the tag; "mean_slope" of the first block over loudness, with
-        "n_rising" and "n_falling" channels; "first_block" by tag, the mean over channels; "n_segments".
+        its standard error, "mean_slope_error", None where there are too few segments, and "n_rising" and "n_falling"
+        channels; "first_block" by tag, the mean over channels; "n_segments".
     """
     slopes, _, _ = found.loudness_lines
     return {
         "spread": found.spread.tolist(),
         "mean_slope": float(slopes.mean()),
+        "mean_slope_error": _slope_error(found),
         "n_rising": int((slopes > 0).sum()),
         "n_falling": int((slopes < 0).sum()),
         "first_block": dict(zip(found.tags, found.by_tag[0].mean(axis=1, dtype=np.float64).tolist())),
         "n_segments": len(found.loudness),
     }
+
+
+def _slope_error(found: Excitations) -> float | None:
+    """Give the standard error of the slope of the mean over channels, as of segments that do not hang together."""
+    slopes, starts, _ = found.loudness_lines
+    loudness = found.loudness.astype(np.float64)
+    left = found.first_block.mean(axis=1, dtype=np.float64) - starts.mean() - slopes.mean() * loudness
+    variance, n_free = float(np.square(loudness - loudness.mean()).sum()), len(loudness) - 2
+    if n_free < 1 or not variance:
+        return None
+    return float(np.sqrt(np.square(left).sum() / n_free / variance))
 
 
 def save_excitations(found: Excitations, path: Path) -> None:

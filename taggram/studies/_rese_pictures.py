@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 from taggram.studies._rese_blocks import BLOCKS, MULTI
 
-Area = tuple[float, float | None, float | None]
-"""A mean, and the ends of its interval where it has one."""
+if TYPE_CHECKING:
+    from taggram.studies._trained_grid import Area
 
 
 def draw_blocks(panels: Mapping[str, Mapping[str, Area]], *, title: str) -> Figure:

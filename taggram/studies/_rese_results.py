@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import judged_on_enough
 from taggram.studies._rese_blocks import (
     BARS,
     CURVE,
@@ -27,6 +28,8 @@ GAINING = ("basic", "se", "res2", "rese2")  # by several levels
 LOSING = ("res1", "rese1")
 SQUEEZED = {"se": "basic", "rese1": "res1", "rese2": "res2"}
 TIME_WITHIN = 0.2  # of the published ratio
+LEAST_SEGMENTS = 100  # below which a slope over loudness is not judged
+ERRORS = 2  # standard ones, beyond which a slope is more than chance
 FIRST, LAST, MIDDLE = 0, -1, slice(1, 5)  # blocks: the published curve is high, high, and low in between
 
 
@@ -70,14 +73,14 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
     areas = mean_by_method(rows)
     levels = {block: (f"{block}{MULTI}", block) for block in SINGLE}
     squeezed = [(f"{one}{end}", f"{other}{end}") for one, other in SQUEEZED.items() for end in ("", MULTI)]
-    return [
+    of_time = _of_time(mean_by_method(rows, "step_s"))
+    of_areas = [
         _all_better("several levels help Basic, SE, Res-2 and ReSE-2", areas, [levels[one] for one in GAINING]),
         _all_better("they do harm to residual blocks of one convolution", areas, [levels[one][::-1] for one in LOSING]),
         _all_better("squeeze and excitation helps every block", areas, squeezed),
         _most_effective(areas),
-        _of_time(mean_by_method(rows, "step_s")),
-        *_of_excitations(rows),
     ]
+    return [*judged_on_enough(of_areas, rows), of_time, *judged_on_enough(_of_excitations(rows), rows)]
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -107,19 +110,35 @@ def _excitation_tables(rows: Sequence[Row]) -> list[Table]:
     columns = ("block", *map(title_of, excited), f"published, {title_of('se_multi')}")
     note = f"Standard deviation over the tags, in the mean over the channels. Published: {CURVE}."
     by_loudness = [
-        [title_of(method), f"{row['mean_slope']:+.3f}", str(row["n_falling"]), str(row["n_rising"])]
+        [title_of(method), _slope_of(row), f"{row['n_segments']:,}", str(row["n_falling"]), str(row["n_rising"])]
         for method, row in excited.items()
     ]
-    below = "Least-squares lines of the excitation of each channel over the root mean square of a segment."
+    below = (
+        "Least-squares lines of the excitation of each channel over the root mean square of a segment; ± is the "
+        "standard error of the mean slope, as of segments that do not hang together."
+    )
     return [
         Table("How much excitations depend on the tag", columns, lines, note),
         Table(
             "How excitations of block 1 depend on loudness",
-            ("network", "mean slope", "channels that fall", "channels that rise"),
+            ("network", "mean slope", "segments", "channels that fall", "channels that rise"),
             by_loudness,
             below,
         ),
     ]
+
+
+def _slope_of(row: Row) -> str:
+    error = row.get("mean_slope_error")
+    return f"{row['mean_slope']:+.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def _falls(row: Row) -> bool | None:
+    """Say whether block 1 falls with loudness; None where the slope may be chance."""
+    error = row.get("mean_slope_error")
+    if error is None or row["n_segments"] < LEAST_SEGMENTS or abs(row["mean_slope"]) <= ERRORS * error:
+        return None
+    return bool(row["mean_slope"] < 0)
 
 
 def _all_better(words: str, areas: Mapping[str, float], pairs: Sequence[tuple[str, str]]) -> Claim:
@@ -158,9 +177,12 @@ def _of_excitations(rows: Sequence[Row]) -> list[Claim]:
     excited = _excited(rows)
     plain = [row for row in excited if block_of(row["method"]) == "se"] or excited
 
-    def claim(words: str, holds: Callable[[Row], bool], figures: Callable[[Row], str], known: Sequence[Row]) -> Claim:
+    def claim(
+        words: str, holds: Callable[[Row], bool | None], figures: Callable[[Row], str], known: Sequence[Row]
+    ) -> Claim:
         told = [f"{title_of(row['method'])}: {figures(row)}" for row in known]
-        return Claim(words, all(map(holds, known)) if known else None, _sentence(told))
+        held = [holds(row) for row in known]
+        return Claim(words, None if not held or None in held else all(held), _sentence(told))
 
     with_both = [row for row in plain if {"classical", "metal"} <= row["first_block"].keys()]
     return [
@@ -175,8 +197,11 @@ def _of_excitations(rows: Sequence[Row]) -> list[Claim]:
         ),
         claim(
             "the mean excitation of block 1 falls as the sound gets louder",
-            lambda row: row["mean_slope"] < 0,
-            lambda row: f"slope {row['mean_slope']:+.3f}, {row['n_falling']} channels fall and {row['n_rising']} rise",
+            _falls,
+            lambda row: (
+                f"slope {_slope_of(row)} over {row['n_segments']:,} segments, {row['n_falling']} channels fall and "
+                f"{row['n_rising']} rise"
+            ),
             plain,
         ),
         claim(

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from taggram.look._ascent import LEAST_LIVE
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import judged_on_enough
 from taggram.studies._sample_level_members import ALL, BEST_MEL, FAMILIES, TABLE, WINDOWS, Member
 from taggram.studies._tables import Table
-from taggram.studies._trained_grid import SCORE, mean_by_method, with_interval
+from taggram.studies._trained_grid import SCORE, Area, areas_of, mean_by_method, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEEP = 10  # layers from which on the paper finds networks better
 LEAST_S, MOST_S = 1.0, 5.0  # of input, which the paper finds best
+NEAR_CHANCE = 0.6  # ROC-AUC below which a network has hardly learnt
+WIDEST = 0.1  # interval of an area that another one is held against
 FILTERS = "filters"  # the detail of cells that look at filters
 COLUMNS = (
     "model", "samples", "ms", "first filter, stride", "frames", "layers", "patches a clip", "parameters", "ROC-AUC",
@@ -55,7 +59,10 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
             for layer, value, n_dead in zip(*(looked[0][name] for name in ("layers", "convexity", "n_dead")))
         ]
         title = f"Peaks of the filters of {ALL[looked[0]['method']].title} by layer"
-        below = "0 where the sorted peaks rise in a straight line from 0 Hz to the highest, 0.42 on the mel scale."
+        below = (
+            "0 where the sorted peaks rise in a straight line from 0 Hz to the highest, 0.42 on the mel scale; layers "
+            f"with fewer than {LEAST_LIVE} live units among those that were looked at have none."
+        )
         tables.append(Table(title, ("layer", "convexity", "dead units"), layers, below))
     return tables
 
@@ -70,11 +77,12 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
         The claims.
     """
     areas = mean_by_method(rows)
-    return [_of_first_filter(areas), _of_depth(areas), _of_length(areas), _of_mel(areas, rows), _of_filters(rows)]
+    of_areas = [_of_first_filter(areas), _of_depth(areas), _of_length(areas), _of_mel(rows)]
+    return [*judged_on_enough(of_areas, rows), _of_filters(rows)]
 
 
 def draw(rows: Sequence[Row], title: str) -> dict[str, Figure]:
-    """Draw ROC-AUC over the first filter, a curve a family: ours, and the published ones beside them.
+    """Draw ROC-AUC over the first filter, a curve a family, the mels as a level: ours, and the published ones beside.
 
     Args:
         rows: what was measured.
@@ -83,26 +91,27 @@ def draw(rows: Sequence[Row], title: str) -> dict[str, Figure]:
     Returns:
         The figure by its name.
     """
-    from taggram.studies._pictures import draw_sweeps
+    from taggram.studies._sample_level_pictures import Panel, draw_first_filter
 
-    areas = mean_by_method(rows)
-    known = {name: member.published for name, member in ALL.items() if member.published is not None}
-    panels = {title: _curves(areas), "published, MagnaTagATune": _curves(known)}
-    return {
-        "first_filter": draw_sweeps(
-            {name: curves for name, curves in panels.items() if curves},
-            title="The smaller the first filter, the better?", x="first filter, samples", unit="macro ROC-AUC, %",
-            log_x=True, share_y=False,
-        )
-    }  # fmt: skip
+    areas = areas_of(rows)
+    known: dict[str, Area] = {
+        name: (member.published, None, None) for name, member in ALL.items() if member.published is not None
+    }
+    mels = {name: area for name, area in areas.items() if ALL[name].kind == "mel"}
+    best = [(ALL[name].title, mels[name]) for name in sorted(mels, key=lambda name: -mels[name][0])[:1]]
+    panels = [
+        Panel(title, _curves(areas), *best),
+        Panel("published, MagnaTagATune", _curves(known), ("best mel", (BEST_MEL, None, None))),
+    ]
+    return {"first_filter": draw_first_filter([panel for panel in panels if panel.curves or panel.level])}
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _curves(areas: Mapping[str, float]) -> dict[str, dict[float, float]]:
+def _curves(areas: Mapping[str, Area]) -> dict[str, dict[float, Area]]:
     """Give ROC-AUC by the first filter, by family."""
-    curves: dict[str, dict[float, float]] = {}
+    curves: dict[str, dict[float, Area]] = {}
     for family, names in FAMILIES.items():
         points = {float(ALL[name].window): areas[name] for name in names if name in areas}
         if points and family not in WINDOWS:
@@ -157,29 +166,42 @@ def _of_length(areas: Mapping[str, float]) -> Claim:
     return Claim(words, all(fits) if fits else None, _sentence(told))
 
 
-def _of_mel(areas: Mapping[str, float], rows: Sequence[Row]) -> Claim:
+def _of_mel(rows: Sequence[Row]) -> Claim:
     words = "the best network on samples comes up to the best on mel spectrograms"
+    areas = mean_by_method(rows)
     mels = {name: area for name, area in areas.items() if ALL[name].kind == "mel"}
     sample_level = {name: area for name, area in areas.items() if ALL[name].kind == "member"}
     if not mels or not sample_level:
         return Claim(words, None)
     best, mel = (max(found, key=found.__getitem__) for found in (sample_level, mels))
-    low = of_method(rows, mel)[0][f"{SCORE}_interval"][0]
-    least = areas[mel] if low is None else low
-    figures = f"{best} {areas[best]:.3f}, {mel} {areas[mel]:.3f}, whose interval begins at {least:.3f}."
-    return Claim(words, areas[best] >= least, figures)
+    told = f"{best} {areas[best]:.3f}, {mel} {areas[mel]:.3f}"
+    ends = [row[f"{SCORE}_interval"] for row in of_method(rows, mel)]
+    if any(None in pair for pair in ends):
+        return Claim(words, areas[best] >= areas[mel], f"{told}.")
+    low, high = np.mean(ends, axis=0).tolist()
+    told += f", whose interval is {low:.3f} to {high:.3f}"
+    if high - low > WIDEST:
+        return Claim(words, None, f"{told}, wider than {WIDEST:g}.")
+    if max(areas[best], areas[mel]) < NEAR_CHANCE:
+        return Claim(words, None, f"{told}; both are near chance.")
+    return Claim(words, areas[best] >= low, f"{told}.")
 
 
 def _of_filters(rows: Sequence[Row]) -> Claim:
     words = "the peaks of the filters, in order, become more convex with depth"
-    looked = [row for row in rows if "convexity" in row]
-    values = [float(value) for row in looked[:1] for value in row["convexity"] if value is not None]
-    if len(values) < 2:
+    looked = next((row for row in rows if "convexity" in row), None)
+    if looked is None:
         return Claim(words, None)
+    known = {layer: value for layer, value in zip(looked["layers"], looked["convexity"]) if value is not None}
+    left_out = [layer for layer in looked["layers"] if layer not in known]
+    without = f"{', '.join(left_out)} left out, with fewer than {LEAST_LIVE} live units" if left_out else ""
+    values = list(known.values())
+    if len(values) < 2:
+        return Claim(words, None, f"{looked['method']}: {without}." if without else "")
     ranks = np.argsort(np.argsort(values))
     rises = float(np.corrcoef(np.arange(len(values)), ranks)[0, 1])
-    figures = f"{looked[0]['method']}: {', '.join(f'{value:.2f}' for value in values)}; rank correlation {rises:.2f}."
-    return Claim(words, values[-1] > values[0] and rises > 0.5, figures)
+    told = f"{looked['method']}: {', '.join(f'{value:.2f}' for value in values)}; rank correlation {rises:.2f}"
+    return Claim(words, values[-1] > values[0] and rises > 0.5, f"{told}; {without}." if without else f"{told}.")
 
 
 def _sentence(told: Sequence[str]) -> str:

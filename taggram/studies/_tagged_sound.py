@@ -297,8 +297,8 @@ def figures_of(evaluation: Evaluation, *, n_resamples: int = N_RESAMPLES) -> dic
 
     Returns:
         "macro_roc_auc" and "macro_pr_auc", each with "..._interval", its 95 % bootstrap interval; "accuracy" where
-        exactly one tag holds, else None; "rmse"; "n_tags" that could be scored, "n_test" clips, and "by_tag", the
-        ROC-AUC of each tag, None of those that could not.
+        exactly one tag holds, else None; "rmse"; "n_tags" that could be scored, "n_test" clips; "by_tag", the ROC-AUC
+        of each tag, None of those that could not; and "n_positive", how many clips for testing have each tag.
 
     Raises:
         DatasetError: no tag can be scored.
@@ -315,4 +315,5 @@ def figures_of(evaluation: Evaluation, *, n_resamples: int = N_RESAMPLES) -> dic
         "n_tags": numbers["n_tags_scored"],
         "n_test": numbers["n_clips"],
         "by_tag": {tag: of_tag["roc_auc"] for tag, of_tag in numbers["tags"].items()},
+        "n_positive": {tag: of_tag["n_positive"] for tag, of_tag in numbers["tags"].items()},
     }

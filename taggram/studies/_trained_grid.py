@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 22_050  # Hz
 SCORE = "macro_roc_auc"
+Area = tuple[float, float | None, float | None]
+"""A mean ROC-AUC, and the ends of its interval where it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +258,23 @@ def mean_by_method(rows: Sequence[Row], name: str = SCORE) -> dict[str, float]:
         if name in row:
             found.setdefault(row["method"], []).append(float(row[name]))
     return {method: fmean(values) for method, values in found.items()}
+
+
+def areas_of(rows: Sequence[Row]) -> dict[str, Area]:
+    """Give the mean ROC-AUC of each method, with its interval over clips where there is one run.
+
+    Args:
+        rows: measured cells.
+
+    Returns:
+        By method, in the order of the rows.
+    """
+    found: dict[str, Area] = {}
+    for method, area in mean_by_method(rows).items():
+        of_net = [row for row in rows if row["method"] == method and SCORE in row]
+        low, high = of_net[0][f"{SCORE}_interval"] if len(of_net) == 1 else (None, None)
+        found[method] = (area, low, high)
+    return found
 
 
 def with_interval(rows: Sequence[Row], name: str = SCORE) -> str:

@@ -35,14 +35,21 @@ from taggram.learning.artist_splits import ArtistSplit, artist_split, songs_by_p
 from taggram.learning.clip_patches import patches_of_sound
 from taggram.learning.patch_fit import scores_of
 from taggram.learning.prepared import PreparedData
-from taggram.learning.retrieval import retrieval_precision
 from taggram.learning.siamese import fit_siamese
 from taggram.models import create_model
 from taggram.models._saved import load_model
 from taggram.studies._artist_data import MFCC_RATE, RATE, prepare_all
-from taggram.studies._artist_results import PUBLISHED, TASKS, claims_of, draw, tables_of, titles_of
-from taggram.studies._artist_settings import BY_ARTISTS, ArtistConfig
-from taggram.studies._artist_transfer import DENSE, RETRIEVAL, SVM, Examples, measure, measure_tags
+from taggram.studies._artist_results import BY_ARTISTS, PUBLISHED, TASKS, claims_of, draw, tables_of, titles_of
+from taggram.studies._artist_settings import ArtistConfig
+from taggram.studies._artist_transfer import (
+    DENSE,
+    RETRIEVAL,
+    SVM,
+    Examples,
+    measure,
+    measure_retrieval,
+    measure_tags,
+)
 from taggram.studies._base import Cell, Claim, Row, Study
 from taggram.studies._clips import Sounds, StudyClips
 from taggram.studies._mfcc import mfcc_features
@@ -157,8 +164,7 @@ class Artist(Study):
             holds = sound.labels(np.arange(len(sound)))
             return measure_tags(features, holds, _parts_of(sound), self.seed_of(*place))
         if cell.details["classifier"] == RETRIEVAL:
-            labels = self._labels(task)
-            return {"mean_average_precision": retrieval_precision(features, labels), "n_test": len(labels)}
+            return measure_retrieval(features, self._labels(task))
         examples = self._examples(features, task, cell.fold)
         return measure(
             str(cell.details["classifier"]), examples, lambda run: self.seed_of(*place, run),

@@ -132,8 +132,8 @@ class AtScale(Study):
         least = 2 * TreesConfig().min_clips
         if TREES in (config.methods or config.METHODS) and min(sizes) < least:
             raise ConfigError(
-                f"boosted trees need {least} tracks to learn from, and the smallest set has {min(sizes)}; say larger "
-                "ones, such as sizes=250,1000, or leave the trees out: methods=waveform,spectrogram."
+                f"boosted trees need {least} tracks to learn from, and the smallest set has {min(sizes)} of {n_train}; "
+                "say larger ones by sizes=N,M, or leave the trees out: methods=waveform,spectrogram."
             )
         return {**data, "sizes": sorted(set(sizes))}
 

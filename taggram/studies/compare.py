@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -83,6 +83,7 @@ class CompareConfig(StudyConfig):
 
     Attributes:
         networks: which ones, or trained weights, which are trained further; () is one of each family.
+        INSTEAD_OF_METHODS: what is said to who names methods.
         max_epochs: passes over the clips for training.
         lr: first learning rate, a tenth after 60 and again after 85 % of the epochs.
         batch_size: patches a step.
@@ -92,6 +93,8 @@ class CompareConfig(StudyConfig):
         ConfigError: some value makes no sense.
         UnknownNameError: there is no such network.
     """
+
+    INSTEAD_OF_METHODS: ClassVar[str] = "what is compared is named by networks=a,b"
 
     networks: tuple[str, ...] = field(default=(), metadata=GRID)
     max_epochs: int = 50
@@ -105,7 +108,6 @@ class CompareConfig(StudyConfig):
             if name not in (*NETWORKS, *list_models()):
                 where = "`taggram models` lists them"
                 raise unknown_name("network", name, (*NETWORKS, *list_models()), where)
-        check(not self.methods, "methods", self.methods, "nothing: what is compared is named by networks=a,b")
         check(not self.folds, "folds", self.folds, "nothing: the clips have one split, data.split=NAME")
         check_count("max_epochs", self.max_epochs)
         check_count("batch_size", self.batch_size, 2)

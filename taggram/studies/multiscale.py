@@ -38,7 +38,7 @@ from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
 from taggram.models.multiscale import MEL, N_SAMPLES, POOLED_FRAMES
 from taggram.studies import _multiscale_results as results
-from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig
+from taggram.studies._base import GRID, Cell, Claim, Row, Study, StudyConfig, of_method
 from taggram.studies._drawn import valid_share
 from taggram.studies._hand_made_features import TREE_SEEDS, HandMade, n_blocks
 from taggram.studies._multiscale_data import (
@@ -320,7 +320,8 @@ class Multiscale(Study):
         if any(row["method"] in NETS for row in rows):
             drawn["epochs"] = draw_epochs(rows, title=title)
         if gains := results.gains_by_tag(rows):
-            drawn["gains"] = draw_gains(gains, title=title)
+            n_positive = of_method(rows, results.THREE)[0].get("n_positive", {})
+            drawn["gains"] = draw_gains(gains, n_positive, title=title)
         return drawn
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -23,7 +23,7 @@ from taggram.learning._steps import create_optimizer, loss_name, tag_loss, take_
 from taggram.learning.recipe import Recipe
 from taggram.models._saved import load_model
 from taggram.models.rese import N_FIRST, DownSampling
-from taggram.studies._base import Cell, Claim, Row, of_method
+from taggram.studies._base import Cell, Claim, Row
 from taggram.studies._rese_blocks import (
     METHODS,
     PUBLISHED,
@@ -39,13 +39,11 @@ from taggram.studies._rese_blocks import (
 from taggram.studies._rese_excitations import excite_part, load_excitations, save_excitations, summed_up
 from taggram.studies._rese_results import claims_of, tables_of
 from taggram.studies._tables import Table
-from taggram.studies._trained_grid import SCORE, Net, TrainedGrid, TrainedGridConfig, mean_by_method
+from taggram.studies._trained_grid import Area, Net, TrainedGrid, TrainedGridConfig, areas_of
 from taggram.tagger import find_device
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from taggram.studies._rese_pictures import Area
 
 EXCITATIONS, STEP = "excitations", "step"  # the detail of cells that train nothing
 RECIPES = {"icassp": "se_mtt", "journal": "se_journal_mtt"}
@@ -183,7 +181,7 @@ class ReSE(TrainedGrid):
 
         here = self.data_facts()["title"]
         known: dict[str, Area] = {method: (area, None, None) for method, area in PUBLISHED.items()}
-        panels = {here: _areas(rows), "published, MagnaTagATune": known}
+        panels = {here: areas_of(rows), "published, MagnaTagATune": known}
         figures = {"blocks": draw_blocks(panels, title="Tagging by block")}
         excited = {row["method"]: row for row in rows if "spread" in row}
         if excited:
@@ -198,22 +196,12 @@ class ReSE(TrainedGrid):
                 {here: curves}, title="How much excitations depend on the tag", x="block", unit=unit
             )
         for method in excited:
-            found = load_excitations(self._excitations_path(method))
+            found = replace(load_excitations(self._excitations_path(method)), model=title_of(method))
             figures |= {f"excitations_{method}": found.plot(), f"loudness_{method}": found.plot_loudness()}
         return figures
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _areas(rows: Sequence[Row]) -> dict[str, Area]:
-    """Give the mean area of each method, with its interval where there is one run."""
-    found: dict[str, Area] = {}
-    for method, area in mean_by_method(rows).items():
-        of_net = [row for row in of_method(rows, method) if SCORE in row]
-        low, high = of_net[0][f"{SCORE}_interval"] if len(of_net) == 1 else (None, None)
-        found[method] = (area, low, high)
-    return found
 
 
 def _now_s(device: torch.device) -> float:

@@ -11,13 +11,14 @@ Differs: an epoch is shuffled as a whole, and not part by part of the training s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taggram._checks import check_count
 from taggram.errors import ConfigError, did_you_mean
 from taggram.look import ascend, layers_to_show
+from taggram.look._ascent import LEAST_LIVE
 from taggram.models._saved import load_model
 from taggram.studies._base import Cell, Claim, Row
 from taggram.studies._sample_level_filters import load_ascents, save_ascents
@@ -116,7 +117,7 @@ class SampleLevel(TrainedGrid):
         save_ascents(ascents, self._filters_path(cell.method))
         return {
             "layers": layers,
-            "convexity": [None if ascent.dead.all() else ascent.convexity for ascent in ascents],
+            "convexity": [ascent.convexity if (~ascent.dead).sum() >= LEAST_LIVE else None for ascent in ascents],
             "n_dead": [int(ascent.dead.sum()) for ascent in ascents],
         }
 
@@ -140,6 +141,7 @@ class SampleLevel(TrainedGrid):
         figures = draw(rows, self.data_facts()["title"])
         for row in rows:
             if "convexity" in row:
-                ascents = load_ascents(self._filters_path(row["method"]))
+                kept, member = load_ascents(self._filters_path(row["method"])), ALL[row["method"]]
+                ascents = [replace(one, model=f"{member.title} on {member.n_samples:,} samples") for one in kept]
                 figures |= {"filters": draw_ascents(ascents), "filter_peaks": draw_peaks(ascents)}
         return figures
