@@ -82,8 +82,8 @@ class CompareConfig(StudyConfig):
     """The settings of the study.
 
     Attributes:
-        networks: which ones, or trained weights, which are trained further; () is one of each family.
         INSTEAD_OF_METHODS: what is said to who names methods.
+        networks: which ones, or trained weights, which are trained further; () is one of each family.
         max_epochs: passes over the clips for training.
         lr: first learning rate, a tenth after 60 and again after 85 % of the epochs.
         batch_size: patches a step.
