@@ -84,7 +84,9 @@ def test_features_are_made_of_what_is_learned_from_or_scored(study, monkeypatch)
 
 
 def test_too_few_tracks_for_trees_is_refused(values, tmp_path):
-    with pytest.raises(ConfigError, match=r"boosted trees need 40 tracks .* has 39 of 48; .*methods=waveform,spectrogram"):
+    with pytest.raises(
+        ConfigError, match=r"boosted trees need 40 tracks .* has 39 of 48; .*methods=waveform,spectrogram"
+    ):
         made_study("at_scale", {**values, "methods": "boosted_trees", "sizes": (39, 48)}, tmp_path)
 
 
