@@ -6,6 +6,7 @@ import _networks
 import numpy as np
 import pytest
 import torch
+from _made_sounds import MadeSounds
 
 from taggram.errors import AudioError, ConfigError, DatasetError, UnknownNameError
 from taggram.learning import aggregation
@@ -14,26 +15,6 @@ from taggram.models._aggregation import aggregate, spread_starts
 
 RATE = 22_050
 LENGTH = 54  # samples of a segment of the tiny network
-
-
-class MadeSounds:
-    """Clips of noise in memory, of such lengths in samples."""
-
-    def __init__(self, *lengths, sample_rate=RATE, seed=0):
-        self.sample_rate = sample_rate
-        random = np.random.default_rng(seed)
-        self.clips = [0.1 * random.standard_normal(length).astype(np.float32) for length in lengths]
-        self.n_read = 0
-
-    def __len__(self):
-        return len(self.clips)
-
-    def whole(self, clip):
-        self.n_read += 1
-        return self.clips[clip]
-
-    def content(self):
-        return str(hash(tuple(clip.tobytes() for clip in self.clips)))
 
 
 def sample_network(**options):

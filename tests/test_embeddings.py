@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import _made_sounds
 import _networks
 import numpy as np
 import pytest
@@ -16,26 +19,7 @@ from taggram.learning.embeddings import FileSounds, cached_features, embed_clips
 RATE = 12_000
 FRAMES = 40  # of patches here
 HOP = 256
-
-
-class MadeSounds:
-    """Clips of noise in memory, of such lengths in samples."""
-
-    def __init__(self, *lengths, sample_rate=RATE, seed=0):
-        self.sample_rate = sample_rate
-        random = np.random.default_rng(seed)
-        self.clips = [0.1 * random.standard_normal(length).astype(np.float32) for length in lengths]
-        self.n_read = 0
-
-    def __len__(self):
-        return len(self.clips)
-
-    def whole(self, clip):
-        self.n_read += 1
-        return self.clips[clip]
-
-    def content(self):
-        return str(hash(tuple(clip.tobytes() for clip in self.clips)))
+MadeSounds = functools.partial(_made_sounds.MadeSounds, sample_rate=RATE)
 
 
 def timbral_temporal(**options):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 from taggram.studies._at_scale_results import AREAS, MEASURES, TITLES, crossings, curve_of
 from taggram.studies._base import Row, of_method
+from taggram.studies._claims import mean_interval
 
 BAND = 0.15  # opacity of an interval
 
@@ -48,7 +49,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], measure: str) -> None:
         for size in sizes:
             axes.plot([size] * len(curve[size]), [scale * value for value in curve[size]], ".", color=colour)
         if measure in AREAS:
-            low, high = zip(*(_interval(rows, method, size, measure) for size in sizes))
+            low, high = zip(*(mean_interval(of_method(rows, method, size=size), measure) for size in sizes))
             axes.fill_between(
                 sizes, scale * np.array(low), scale * np.array(high), color=colour, alpha=BAND, linewidth=0
             )
@@ -69,10 +70,3 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], measure: str) -> None:
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _interval(rows: Sequence[Row], method: str, size: int, measure: str) -> tuple[float, float]:
-    """Average the ends of the intervals over the runs."""
-    found = [row[f"{measure}_interval"] for row in of_method(rows, method, size=size)]
-    low, high = (fmean(float(ends[place]) for ends in found) for place in (0, 1))
-    return low, high

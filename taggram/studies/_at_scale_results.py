@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from taggram.studies._base import Claim, Row, of_method
-from taggram.studies._claims import Reached
+from taggram.studies._claims import Reached, mean_interval
 from taggram.studies._tables import Table, percent
 
 SLIDES = "slides of Pons's thesis defence"
@@ -105,7 +105,7 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
 
 
 def _with_interval(found: Sequence[Row], area: str) -> str:
-    low, high = (100 * fmean(float(row[f"{area}_interval"][end]) for row in found) for end in (0, 1))
+    low, high = (100 * end for end in mean_interval(found, area))
     return f"{percent([float(row[area]) for row in found], 2)} ({low:.1f} to {high:.1f})"
 
 

@@ -1,4 +1,4 @@
-"""Whether one method is ahead of another by more than chance."""
+"""Intervals of what methods reached, and whether one is ahead of another by more than chance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from taggram.studies._base import Claim, Row
 
 SCORE = "macro_roc_auc"
 LEAST_TEST = 10  # clips, below which areas are chance
+
+
+def mean_interval(rows: Sequence[Row], measure: str = SCORE) -> tuple[float, float]:
+    """Average the ends of an interval over runs.
+
+    Args:
+        rows: of one method, at least one, each with "..._interval" of the measure.
+        measure: such as "macro_pr_auc".
+
+    Returns:
+        The lower and the upper end.
+    """
+    low, high = (fmean(float(row[f"{measure}_interval"][end]) for row in rows) for end in (0, 1))
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -39,8 +53,7 @@ class Reached:
             What was reached.
         """
         values = [float(row[SCORE]) for row in rows]
-        low, high = (fmean(float(row[f"{SCORE}_interval"][end]) for row in rows) for end in (0, 1))
-        return cls(fmean(values), max(values) - min(values), low, high)
+        return cls(fmean(values), max(values) - min(values), *mean_interval(rows))
 
     def is_ahead_of(self, other: Reached) -> bool | None:
         """Tell whether the mean is higher.

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from taggram.learning._pictures import COLOURS, SMALL_PT, TEXT_PT, WIDTH
 from taggram.studies._base import Row, of_method
+from taggram.studies._claims import mean_interval
 from taggram.studies._compare_results import means_of
 
 COSTS = {"mflop_per_s": "MFLOP per second of sound", "tag_s_per_hour": "seconds to tag an hour, on one core"}
@@ -51,8 +52,7 @@ def draw_costs(rows: Sequence[Row], title: str) -> Figure:
 def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str], cost: str) -> None:
     reached, costs, sizes = (means_of(rows, name) for name in ("macro_roc_auc", cost, "parameters"))
     for number, name in enumerate(names, 1):
-        ends = [row["macro_roc_auc_interval"] for row in of_method(rows, name)]
-        low, high = (sum(float(end[place]) for end in ends) / len(ends) for place in (0, 1))
+        low, high = mean_interval(of_method(rows, name))
         colour, level = COLOURS[(number - 1) % len(COLOURS)], 100 * reached[name]
         axes.plot([costs[name]] * 2, [100 * low, 100 * high], color=colour, linewidth=1, alpha=0.6)
         axes.scatter(costs[name], level, _area(sizes[name]), color=colour, zorder=3)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from taggram.studies._base import Row, of_method
+from taggram.studies._claims import mean_interval
 from taggram.studies._tables import Table
 
 AREAS = ("macro_roc_auc", "macro_pr_auc")
@@ -62,5 +63,5 @@ def _mean(found: Sequence[Row], measure: str) -> float:
 
 
 def _with_interval(found: Sequence[Row], area: str) -> str:
-    low, high = (100 * fmean(float(row[f"{area}_interval"][end]) for row in found) for end in (0, 1))
+    low, high = (100 * end for end in mean_interval(found, area))
     return f"{100 * _mean(found, area):.1f} ({low:.1f} to {high:.1f})"

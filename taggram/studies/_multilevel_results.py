@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from taggram.datasets.gtzan import GENRES
 from taggram.studies._base import Claim, Row, of_method
+from taggram.studies._claims import mean_interval
 from taggram.studies._multilevel_nets import ALL, LENGTHS, MIDDLE, System
 from taggram.studies._tables import Table
 from taggram.vocabulary import MSD50, MTT50_SAMPLECNN
@@ -198,7 +199,7 @@ def draw(results: Results) -> dict[str, Figure]:
     figures = {}
     systems = {f"{name}{where}": rows for name, where, rows in _lines_of(results)}
     places = {name: [float(row[results.figure]) for row in rows] for name, rows in systems.items()}
-    intervals = {name: _interval(rows) for name, rows in systems.items() if results.task != "one"}
+    intervals = {name: mean_interval(rows) for name, rows in systems.items() if results.task != "one"}
     if places:
         title = f"{results.unit} by system, {results.title}"
         figures["systems"] = draw_places(places, intervals, title=title, unit=results.unit)
@@ -225,12 +226,6 @@ def _written(values: Sequence[float]) -> str:
     if not values:
         return "-"
     return f"{fmean(values):.3f}" + (f" ± {pstdev(values):.3f}" if len(values) > 1 else "")
-
-
-def _interval(rows: Sequence[Row]) -> tuple[float, float]:
-    """Give the interval of macro ROC-AUC, the mean over runs."""
-    low, high = (fmean(float(row["macro_roc_auc_interval"][end]) for row in rows) for end in (0, 1))
-    return low, high
 
 
 def _by_tag(rows: Sequence[Row]) -> dict[str, float]:
