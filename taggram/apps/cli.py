@@ -23,14 +23,11 @@ from typer.core import TyperGroup
 
 import taggram
 from taggram.apps._outputs import Format
+from taggram.apps._progress import say
 from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_above_zero, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
-
-    from taggram._workers import Task, Workers
-    from taggram.results import Embedding, Failure, Taggram
 
 DEFAULT_TOP = 3
 AGAIN_S = 0.05  # a request to end that comes during an import is taken up so much later
@@ -102,10 +99,10 @@ def main() -> None:
         _end_cleanly_when_told()
         app()
     except (ConfigError, UnknownNameError) as error:
-        _say(f"taggram: {error}")
+        say(f"taggram: {error}")
         _leave(2)
     except TaggramError as error:
-        _say(f"taggram: {error}")
+        say(f"taggram: {error}")
         _leave(1)
     except KeyboardInterrupt:
         _leave(130)
@@ -113,7 +110,7 @@ def main() -> None:
         _leave(1)
     except OSError as error:
         place = f"{printable(str(error.filename))}: " if error.filename else ""
-        _say(f"taggram: {place}{error.strerror or error}")
+        say(f"taggram: {place}{error.strerror or error}")
         _leave(1)
     except SystemExit as leaving:
         try:
@@ -121,7 +118,7 @@ def main() -> None:
                 sys.stdout.flush()
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
-                _say(f"taggram: standard output: {error.strerror}")
+                say(f"taggram: standard output: {error.strerror}")
             _leave(1)
         raise leaving
 
@@ -162,37 +159,15 @@ def tag(
     Text is one line a file: path, then tag=score, tab separated. JSON is one object a line. CSV has the columns path,
     tag and score. Parquet has them too, and model; it wants --out. With --over-time there is a row, or line, a patch.
     """
-    from taggram._workers import Task, Workers
-    from taggram.apps._outputs import check_format, open_tags, picture_paths
-    from taggram.results import Failure, Taggram
+    from taggram.apps._tagging import TaggerSettings, TagOutput, run_tagging
 
     if not 0 <= threshold <= 1:  # not a number passes the check of a range
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
     if top is None and threshold == 0:
         top = DEFAULT_TOP
-    check_format(kind, out)
-    settings = _settings(model, hop_s, max_duration_s, device)
-    _check_writable(out)
-    if picture is not None:
-        _make_folder(picture)
-    with open_tags(out, kind, top, threshold, over_time) as writer, Workers(settings, workers) as pool:
-        pool.start()
-        files, failures = _list_files(paths)
-        drawn: Iterator[str | None] = picture_paths(picture, files) if picture else iter([None] * len(files))
-        tasks = [Task(file, picture=place) for file, place in zip(files, drawn)]
-        n_failed = len(failures)
-        for failure in failures:
-            writer.write(failure)
-        for result in _run(pool, tasks):
-            if isinstance(result, Taggram | Failure):
-                writer.write(result)
-            n_failed += not isinstance(result, Taggram) or bool(result.trouble)
-        if kind is Format.parquet and n_failed and not writer.n_files:
-            raise Exit(1)  # which leaves no file, for a table without a row says less than none
-    pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
-    if pictures:
-        _say(f"picture: {printable(pictures[0])}" if len(pictures) == 1 else f"pictures: {printable(str(picture))}")
-    raise Exit(1 if n_failed else 0)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device)
+    output = TagOutput(kind=kind, path=out, top=top, threshold=threshold, over_time=over_time, pictures=picture)
+    raise Exit(0 if run_tagging(paths, settings, output, workers) else 1)
 
 
 @app.command()
@@ -214,28 +189,10 @@ def embed(
     The file has a row a patch: path, times_s (where the patch starts) and features. Layers that keep time have several
     rows a patch. It is a Parquet table if its name ends in .parquet, and else npz.
     """
-    from taggram._workers import Task, Workers
-    from taggram.apps._outputs import is_parquet, open_embeddings
-    from taggram.apps._parquet import load_pyarrow
-    from taggram.results import Embedding
+    from taggram.apps._tagging import TaggerSettings, run_embedding
 
-    if is_parquet(out):
-        load_pyarrow()  # before any work is done
-    settings = _settings(model, hop_s, max_duration_s, device)
-    _check_writable(out)
-    with open_embeddings(out) as writer, Workers(settings, workers) as pool:
-        pool.start()
-        files, failures = _list_files(paths)
-        n_failed = len(failures)
-        for result in _run(pool, [Task(file, embed=True, layer=layer) for file in files]):
-            if isinstance(result, Embedding):
-                writer.add(result.mean() if mean else result)
-            else:
-                n_failed += 1
-        if not writer.n_files:
-            raise Exit(1)
-    _say(f"{writer.n_rows} rows of {writer.n_files} files are in {printable(str(out))}")
-    raise Exit(1 if n_failed else 0)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device)
+    raise Exit(0 if run_embedding(paths, settings, out, layer=layer, mean=mean, n_workers=workers) else 1)
 
 
 @models_app.callback()
@@ -621,68 +578,6 @@ def doctor() -> None:
     print_report()
 
 
-def _settings(model: str, hop_s: float | None, max_duration_s: float, device: str) -> dict[str, Any]:
-    """Check what can be checked without torch, have the weights at hand, and give the settings of a `Tagger`."""
-    from taggram.models import load_card
-    from taggram.models._registry import is_model_file, model_file
-    from taggram.models._weights import ensure_weights
-
-    check_above_zero(hop_s=hop_s, max_duration_s=max_duration_s)
-    if not is_model_file(model):
-        ensure_weights(load_card(model))
-    elif not model_file(model).is_file():
-        raise ConfigError(f"there is no model file {printable(str(model_file(model)))}.")
-    return {"model": model, "hop_s": hop_s, "max_duration_s": max_duration_s, "device": device}
-
-
-def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
-    """Turn paths into files and tell of the folders that gave none."""
-    from taggram.apps._inputs import list_files
-
-    files, failures = list_files(paths)
-    for failure in failures:
-        _say(f"{printable(failure.path)}: {failure.message}")
-    return files, failures
-
-
-def _run(workers: Workers, tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
-    """Do tasks in worker processes; tell failures and what is unusual on standard error."""
-    from taggram.apps._progress import FileProgress
-    from taggram.results import Failure, Taggram
-
-    with FileProgress(len(tasks)) as progress:
-        for result in workers.run(tasks, progress.told):
-            progress.make_way()
-            if isinstance(result, Failure):
-                _say(f"{printable(result.path)}: {result.message}")
-            elif result.unusual:
-                _say(f"{printable(result.path)}: note: {'; '.join(result.unusual)}")
-            if isinstance(result, Taggram) and result.trouble:
-                _say(f"{printable(result.path)}: {result.trouble}")
-            yield result
-            progress.advance()  # after what is printed, so that the bar stands while the next file is waited for
-
-
-def _check_writable(out: Path | None) -> None:
-    """Refuse an output that cannot be written before any work is done."""
-    if out is None or (out.exists() and not out.is_file() and not out.is_dir()):
-        return
-    if out.is_dir():
-        raise ConfigError(f"{printable(str(out))} is a folder; --out wants a file.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"there is no folder {printable(str(out.parent))} to write {printable(out.name)} into.")
-    if not os.access(out.parent, os.W_OK):
-        raise ConfigError(f"the folder {printable(str(out.parent))} cannot be written to.")
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder for pictures."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{printable(str(folder))}: {error.strerror}; --picture wants a folder.") from error
-
-
 def _end_cleanly_when_told() -> None:
     """Let a request to end remove what is half-written and end the workers."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -721,12 +616,6 @@ def _prepare_streams() -> None:
         with contextlib.suppress(AttributeError):  # a stream that was replaced may not know how
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     logging.basicConfig(format="taggram: %(message)s", level=logging.WARNING, stream=sys.stderr)
-
-
-def _say(line: str) -> None:
-    """Say one line on standard error."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

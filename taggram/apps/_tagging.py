@@ -1,0 +1,236 @@
+"""Many files tagged or embedded, from the paths of a command line to what is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taggram._workers import Task, Workers
+from taggram.apps._inputs import list_files
+from taggram.apps._outputs import Format, check_format, is_parquet, open_embeddings, open_tags, picture_paths
+from taggram.apps._parquet import load_pyarrow
+from taggram.apps._progress import FileProgress, say
+from taggram.errors import ConfigError, check_above_zero, printable
+from taggram.models import load_card
+from taggram.models._registry import is_model_file, model_file
+from taggram.models._weights import ensure_weights
+from taggram.results import Embedding, Failure, Taggram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _NothingToWriteError(Exception):
+    """No file could be done, so none is to be left."""
+
+
+@dataclass(frozen=True)
+class TaggerSettings:
+    """Those settings of a `Tagger` that a command has options for.
+
+    Attributes:
+        model: name or file of the model.
+        hop_s: step between patches in seconds; None is a patch.
+        max_duration_s: longest sound to take, in seconds.
+        device: what torch computes on.
+    """
+
+    model: str
+    hop_s: float | None
+    max_duration_s: float
+    device: str
+
+    def ready(self) -> dict[str, Any]:
+        """Check what can be checked without torch, and have the weights at hand.
+
+        Returns:
+            The settings by name.
+
+        Raises:
+            ConfigError: a length is not above 0, or there is no such file.
+            UnknownNameError: there is no such model.
+            WeightsError: its weights cannot be had.
+        """
+        check_above_zero(hop_s=self.hop_s, max_duration_s=self.max_duration_s)
+        if not is_model_file(self.model):
+            ensure_weights(load_card(self.model))
+        elif not model_file(self.model).is_file():
+            raise ConfigError(f"there is no model file {printable(str(model_file(self.model)))}.")
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagOutput:
+    """How the tags of files are given.
+
+    Attributes:
+        kind: the format.
+        path: the file that is written, or None for standard output.
+        top: at most so many tags a sound, or None for all.
+        threshold: least score.
+        over_time: whether the scores of each patch are written too.
+        pictures: the folder that pictures go to, or None for none.
+    """
+
+    kind: Format
+    path: Path | None
+    top: int | None
+    threshold: float
+    over_time: bool
+    pictures: Path | None
+
+    def check(self) -> None:
+        """Refuse what cannot be written, and make the folder for pictures.
+
+        Raises:
+            ConfigError: a file or folder cannot be written.
+            MissingExtraError: Parquet is asked for and pyarrow is not installed.
+        """
+        check_format(self.kind, self.path)
+        _check_writable(self.path)
+        if self.pictures is None:
+            return
+        try:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            folder = printable(str(self.pictures))
+            raise ConfigError(f"{folder}: {error.strerror}; --picture wants a folder.") from error
+
+
+def run_tagging(paths: list[str], settings: TaggerSettings, output: TagOutput, n_workers: int | None) -> bool:
+    """Tag files and write their tags.
+
+    Args:
+        paths: files, folders, or `-`.
+        settings: of the tagger.
+        output: how tags are given.
+        n_workers: worker processes; None is one a core.
+
+    Returns:
+        Whether all files could be done.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        UnknownNameError: there is no such model.
+        WeightsError: its weights cannot be had.
+        OSError: the output cannot be written.
+    """
+    output.check()
+    try:
+        return _tag_all(paths, settings, output, n_workers)
+    except _NothingToWriteError:
+        return False
+
+
+def run_embedding(
+    paths: list[str], settings: TaggerSettings, out: Path, *, layer: str | None, mean: bool, n_workers: int | None
+) -> bool:
+    """Embed files and write a table.
+
+    Args:
+        paths: files, folders, or `-`.
+        settings: of the tagger.
+        out: the table, Parquet or npz.
+        layer: a named layer; None is the last.
+        mean: whether a file has one row, the mean over its patches.
+        n_workers: worker processes; None is one a core.
+
+    Returns:
+        Whether all files could be done.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        UnknownNameError: there is no such model or layer.
+        WeightsError: its weights cannot be had.
+        OSError: the table cannot be written.
+    """
+    if is_parquet(out):
+        load_pyarrow()  # before any work is done
+    _check_writable(out)
+    try:
+        n_rows, n_files, n_failed = _embed_all(paths, settings, out, layer, mean, n_workers)
+    except _NothingToWriteError:
+        return False
+    say(f"{n_rows} rows of {n_files} files are in {printable(str(out))}")
+    return not n_failed
+
+
+def _tag_all(paths: list[str], settings: TaggerSettings, output: TagOutput, n_workers: int | None) -> bool:
+    """Tag files, as `run_tagging` does; what is raised on the way leaves no file."""
+    where = output.pictures
+    with (
+        open_tags(output.path, output.kind, output.top, output.threshold, output.over_time) as writer,
+        Workers(settings.ready(), n_workers) as pool,
+    ):
+        pool.start()
+        files, failures = _list_files(paths)
+        drawn: Iterator[str | None] = picture_paths(where, files) if where else iter([None] * len(files))
+        tasks = [Task(file, picture=place) for file, place in zip(files, drawn)]
+        n_failed = len(failures)
+        for failure in failures:
+            writer.write(failure)
+        for result in _run(pool, tasks):
+            if isinstance(result, Taggram | Failure):
+                writer.write(result)
+            n_failed += not isinstance(result, Taggram) or bool(result.trouble)
+        if output.kind is Format.parquet and n_failed and not writer.n_files:
+            raise _NothingToWriteError  # a table without a row says less than none
+    pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
+    if pictures:
+        say(f"picture: {printable(pictures[0])}" if len(pictures) == 1 else f"pictures: {printable(str(where))}")
+    return not n_failed
+
+
+def _embed_all(
+    paths: list[str], settings: TaggerSettings, out: Path, layer: str | None, mean: bool, n_workers: int | None
+) -> tuple[int, int, int]:
+    """Embed files; give the numbers of rows, of files, and of those that failed."""
+    with open_embeddings(out) as writer, Workers(settings.ready(), n_workers) as pool:
+        pool.start()
+        files, failures = _list_files(paths)
+        n_failed = len(failures)
+        for result in _run(pool, [Task(file, embed=True, layer=layer) for file in files]):
+            if isinstance(result, Embedding):
+                writer.add(result.mean() if mean else result)
+            else:
+                n_failed += 1
+        if not writer.n_files:
+            raise _NothingToWriteError
+    return writer.n_rows, writer.n_files, n_failed
+
+
+def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
+    """Turn paths into files and tell of the folders that gave none."""
+    files, failures = list_files(paths)
+    for failure in failures:
+        say(f"{printable(failure.path)}: {failure.message}")
+    return files, failures
+
+
+def _run(workers: Workers, tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
+    """Do tasks in worker processes; tell failures and what is unusual on standard error."""
+    with FileProgress(len(tasks)) as progress:
+        for result in workers.run(tasks, progress.told):
+            progress.make_way()
+            if isinstance(result, Failure):
+                say(f"{printable(result.path)}: {result.message}")
+            elif result.unusual:
+                say(f"{printable(result.path)}: note: {'; '.join(result.unusual)}")
+            if isinstance(result, Taggram) and result.trouble:
+                say(f"{printable(result.path)}: {result.trouble}")
+            yield result
+            progress.advance()  # after what is printed, so that the bar stands while the next file is waited for
+
+
+def _check_writable(out: Path | None) -> None:
+    """Refuse an output that cannot be written before any work is done."""
+    if out is None or (out.exists() and not out.is_file() and not out.is_dir()):
+        return
+    if out.is_dir():
+        raise ConfigError(f"{printable(str(out))} is a folder; --out wants a file.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"there is no folder {printable(str(out.parent))} to write {printable(out.name)} into.")
+    if not os.access(out.parent, os.W_OK):
+        raise ConfigError(f"the folder {printable(str(out.parent))} cannot be written to.")
