@@ -32,7 +32,8 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
             if not os.path.isdir(one):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
                 files.append(one)
                 continue
-            found, unread = _walk(one)
+            below, unread = walk(one)
+            found = [file for file in below if looks_like_audio(Path(file))]
             files.extend(found)
             failures.extend(unread)
             if not found and not unread:
@@ -82,8 +83,15 @@ def _read_list() -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
-def _walk(folder: str) -> tuple[list[str], list[Failure]]:
-    """List the sound in a folder and below, sorted; links to folders are followed once."""
+def walk(folder: str) -> tuple[list[str], list[Failure]]:
+    """List all files in a folder and below, sorted; links to folders are followed once.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The files, whatever is in them, and the folders that cannot be read.
+    """
     files: list[str] = []
     failures: list[Failure] = []
     seen: set[tuple[int, int]] = set()
@@ -102,5 +110,5 @@ def _walk(folder: str) -> tuple[list[str], list[Failure]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        files.extend(path for name in sorted(names) if looks_like_audio(Path(path := os.path.join(place, name))))  # noqa: PTH118 (keeps the path as it was typed)
+        files.extend(os.path.join(place, name) for name in sorted(names))  # noqa: PTH118 (keeps the path as it was typed)
     return files, failures

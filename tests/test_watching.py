@@ -1,0 +1,126 @@
+"""Folders that are watched: files come when they are complete, once, and again when they changed."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from taggram.apps._watching import SETTLED_S, Watch
+from taggram.errors import ConfigError
+from tests._sounds import encoded, tone
+
+
+class Clock:
+    """Time that passes when somebody sleeps."""
+
+    def __init__(self):
+        self.now_s = 0.0
+        self.events = {}
+
+    def __call__(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+        for at_s in sorted(self.events):
+            if at_s <= self.now_s:
+                self.events.pop(at_s)()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def watch(tmp_path, clock):
+    return Watch([str(tmp_path)], clock=clock, sleep=clock.sleep)
+
+
+def names(batches, n):
+    return [[file.rpartition("/")[2] for file in batch] for batch in itertools.islice(batches, n)]
+
+
+def add(path, length_s=0.1):
+    return lambda: path.write_bytes(encoded(tone(length_s)))
+
+
+def test_file_that_is_there_is_given(watch, tmp_path):
+    add(tmp_path / "a.wav")()
+    assert names(watch, 1) == [["a.wav"]]
+
+
+def test_file_that_arrives_is_given(watch, tmp_path, clock):
+    clock.events[5.0] = add(tmp_path / "later.wav")
+    assert names(watch, 1) == [["later.wav"]]
+
+
+def test_file_in_a_new_folder_is_given(watch, tmp_path, clock):
+    clock.events[5.0] = (tmp_path / "new").mkdir
+    clock.events[6.0] = add(tmp_path / "new" / "b.wav")
+    assert names(watch, 1) == [["b.wav"]]
+
+
+def test_file_is_given_when_it_has_stopped_growing(watch, tmp_path, clock):
+    for length in range(1, 9):
+        clock.events[float(length)] = add(tmp_path / "copied.wav", 0.1 * length)
+    assert (names(watch, 1), clock.now_s >= 8 + SETTLED_S) == ([["copied.wav"]], True)
+
+
+def test_file_is_given_once(watch, tmp_path, clock):
+    add(tmp_path / "a.wav")()
+    clock.events[30.0] = add(tmp_path / "b.wav")
+    assert names(watch, 2) == [["a.wav"], ["b.wav"]]
+
+
+def test_file_that_changed_is_given_again(watch, tmp_path, clock):
+    add(tmp_path / "a.wav")()
+    clock.events[30.0] = add(tmp_path / "a.wav", 0.2)
+    assert names(watch, 2) == [["a.wav"], ["a.wav"]]
+
+
+def test_file_that_we_changed_is_not_given_again(watch, tmp_path, clock):
+    add(tmp_path / "a.wav")()
+    batches = iter(watch)
+    next(batches)
+    add(tmp_path / "a.wav", 0.2)()
+    watch.take_as_given(str(tmp_path / "a.wav"))
+    clock.events[60.0] = add(tmp_path / "b.wav")
+    assert names(batches, 1) == [["b.wav"]]
+
+
+@pytest.mark.parametrize("name", ["song.mp3.part", "song.wav.crdownload", ".song.wav", "song.wav~", "SONG.TMP"])
+def test_unfinished_file_is_passed_over(watch, tmp_path, clock, name):
+    add(tmp_path / name)()
+    clock.events[30.0] = add(tmp_path / "whole.wav")
+    assert names(watch, 1) == [["whole.wav"]]
+
+
+def test_unfinished_file_is_given_under_its_last_name(watch, tmp_path, clock):
+    add(tmp_path / "song.wav.part")()
+    clock.events[9.0] = lambda: (tmp_path / "song.wav.part").rename(tmp_path / "song.wav")
+    assert names(watch, 1) == [["song.wav"]]
+
+
+def test_file_without_sound_is_passed_over(watch, tmp_path, clock):
+    (tmp_path / "notes.txt").write_text("no sound", encoding="utf-8")
+    clock.events[30.0] = add(tmp_path / "a.wav")
+    assert names(watch, 1) == [["a.wav"]]
+
+
+def test_folder_that_goes_and_comes_back_is_watched_on(tmp_path, clock):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    watch = Watch([str(folder)], clock=clock, sleep=clock.sleep)
+    clock.events[3.0] = folder.rmdir
+    clock.events[9.0] = folder.mkdir
+    clock.events[12.0] = add(folder / "a.wav")
+    assert names(watch, 1) == [["a.wav"]]
+
+
+@pytest.mark.parametrize("path", ["-", "file.wav", "missing"])
+def test_what_is_no_folder_is_refused(tmp_path, path):
+    add(tmp_path / "file.wav")()
+    with pytest.raises(ConfigError, match="--watch wants folders"):
+        Watch([path if path == "-" else str(tmp_path / path)])
