@@ -26,9 +26,9 @@ $(VENV)/set-up: pyproject.toml constraints.txt
 demo: setup $(if $(FILE),,$(SONG))
 	@$(BIN)/taggram tag --top 8 --hop-s 1 --picture $(DEMO) -- '$(subst ','\'',$(or $(FILE),$(SONG)))'
 
-$(SONG): examples/demo_song.py $(VENV)/set-up
+$(SONG): taggram/apps/demo_song.py $(VENV)/set-up
 	@mkdir -p $(DEMO)
-	@$(BIN)/python examples/demo_song.py $@
+	@$(BIN)/python -m taggram.apps.demo_song $@
 
 # Tests that need the weights skip, saying so, where they cannot be had.
 weights: setup

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "demo_song.py"
+from taggram.apps import demo_song
 
 
 @pytest.fixture(scope="module")
-def demo_song() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_song", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def song(demo_song: ModuleType) -> NDArray[np.float32]:
+def song() -> NDArray[np.float32]:
     samples: NDArray[np.float32] = demo_song.compose()
     return samples
 
@@ -37,7 +24,11 @@ def song(demo_song: ModuleType) -> NDArray[np.float32]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("song") / "out.wav"
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "taggram.apps.demo_song", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     return out, done
 
@@ -51,7 +42,7 @@ def test_song_is_stereo_float32(song: NDArray[np.float32]) -> None:
     assert song.shape[1] == 2
 
 
-def test_song_lasts_40_to_45_seconds(song: NDArray[np.float32], demo_song: ModuleType) -> None:
+def test_song_lasts_40_to_45_seconds(song: NDArray[np.float32]) -> None:
     assert 40 <= len(song) / demo_song.SAMPLE_RATE <= 45
 
 
@@ -67,25 +58,23 @@ def test_song_ends_in_silence(song: NDArray[np.float32]) -> None:
     assert np.abs(song[-100:]).max() < 1e-3
 
 
-def test_quiet_passage_is_15_db_below_the_loudest(song: NDArray[np.float32], demo_song: ModuleType) -> None:
+def test_quiet_passage_is_15_db_below_the_loudest(song: NDArray[np.float32]) -> None:
     window = 3 * demo_song.SAMPLE_RATE
     levels = [level_db(song[start : start + window]) for start in range(0, len(song) - window, window // 3)]
     assert max(levels) - min(levels) >= 15
 
 
-def test_same_seed_gives_the_same_samples(song: NDArray[np.float32], demo_song: ModuleType) -> None:
+def test_same_seed_gives_the_same_samples(song: NDArray[np.float32]) -> None:
     assert np.array_equal(song, demo_song.compose(0))
 
 
-def test_another_seed_plays_it_differently(
-    song: NDArray[np.float32], demo_song: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_seed_plays_it_differently(song: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_song, "SONG", demo_song.SONG[:1])
     assert not np.array_equal(demo_song.compose(0), demo_song.compose(1))
 
 
 @pytest.mark.parametrize("name", ["plucked", "bowed", "blown", "struck", "bass", "synth", "acid"])
-def test_instrument_plays_in_tune(name: str, demo_song: ModuleType) -> None:
+def test_instrument_plays_in_tune(name: str) -> None:
     tone = getattr(demo_song, name)(220.0, 1.5, np.random.default_rng(0))
     size = 1 << 18
     spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone)), size))
@@ -98,12 +87,12 @@ def test_instrument_plays_in_tune(name: str, demo_song: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("name", "hz"), [("A4", 440.0), ("A2", 110.0), ("C4", 261.626), ("G#5", 830.609), ("Bb3", 233.082)]
 )
-def test_pitch_names(name: str, hz: float, demo_song: ModuleType) -> None:
+def test_pitch_names(name: str, hz: float) -> None:
     assert demo_song.pitch_hz(name) == pytest.approx(hz, abs=0.01)
 
 
 @pytest.mark.parametrize("section", range(5))
-def test_every_part_fills_its_section(section: int, demo_song: ModuleType) -> None:
+def test_every_part_fills_its_section(section: int) -> None:
     score = demo_song.SONG[section]
     beats = {len(part.words.replace("|", " ").split()) * part.step for part in score.parts}
     assert all(length <= score.beats for length in beats)
@@ -129,17 +118,17 @@ def test_script_leaves_only_its_file(run: tuple[Path, subprocess.CompletedProces
     assert list(run[0].parent.iterdir()) == [run[0]]
 
 
-def test_failed_write_leaves_nothing(demo_song: ModuleType, tmp_path: Path) -> None:
+def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken.wav").mkdir()
-    with pytest.raises(OSError, match="taken"):
-        demo_song.write(tmp_path / "taken.wav", np.zeros((10, 2), dtype=np.float32))
+    monkeypatch.setattr(demo_song, "compose", lambda seed: np.zeros((10, 2), dtype=np.float32))
+    monkeypatch.setattr(sys, "argv", ["demo_song", str(tmp_path / "taken.wav")])
+    with pytest.raises(SystemExit, match="taken"):
+        demo_song.main()
     assert [path.name for path in tmp_path.iterdir()] == ["taken.wav"]
 
 
-def test_unwritable_folder_is_told_in_one_line(
-    demo_song: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_folder_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_song, "compose", lambda seed: np.zeros((10, 2), dtype=np.float32))
-    monkeypatch.setattr(sys, "argv", ["demo_song.py", str(tmp_path / "missing" / "out.wav")])
+    monkeypatch.setattr(sys, "argv", ["demo_song", str(tmp_path / "missing" / "out.wav")])
     with pytest.raises(SystemExit, match=r"^\S+out\.wav: No such file or directory$"):
         demo_song.main()

@@ -1,6 +1,6 @@
 """Compose a short piece of music out of nothing but numpy, as something to tag.
 
-    python examples/demo_song.py OUT.wav
+    python -m taggram.apps.demo_song OUT.wav
 
 Five sections that differ on purpose, so that the scores of a tagger change over time: plucked strings alone, a band
 with drums, a quiet flute over strings, a loud techno part, and an ending. The same seed gives the same samples.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -23,6 +22,8 @@ import numpy as np
 import soundfile
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+from taggram._files import written_aside
 
 SAMPLE_RATE = 44_100
 PEAK = 0.89  # -1 dB, so that a lossy codec has room to overshoot
@@ -351,25 +352,19 @@ def compose(seed: int = 0) -> NDArray[np.float32]:
     return np.ascontiguousarray(mix.T * (PEAK / np.abs(mix).max()), dtype=np.float32)
 
 
-def write(path: Path, samples: NDArray[np.float32]) -> None:
-    """Write a 16-bit wav, aside and then renamed, so that half a file is never found under its name.
+def encode(samples: NDArray[np.float32], kind: str) -> bytes:
+    """Encode the song with 16 bits.
 
     Args:
-        path: where to.
         samples: (samples, 2), -1 to 1, at `SAMPLE_RATE`.
+        kind: the format, "WAV" or "FLAC".
 
-    Raises:
-        OSError: the file cannot be written; nothing is left behind.
+    Returns:
+        The bytes of the file.
     """
     encoded = io.BytesIO()
-    soundfile.write(encoded, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    aside = path.with_name(f".demo_song-{os.getpid()}.part")
-    try:
-        aside.write_bytes(encoded.getbuffer())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    soundfile.write(encoded, samples, SAMPLE_RATE, format=kind, subtype="PCM_16")
+    return encoded.getvalue()
 
 
 def main() -> None:
@@ -380,7 +375,8 @@ def main() -> None:
     args = parser.parse_args()
     samples = compose(args.seed)
     try:
-        write(args.out, samples)
+        with written_aside(args.out) as aside:
+            aside.write_bytes(encode(samples, "WAV"))
     except OSError as error:
         sys.exit(f"{args.out}: {error.strerror}")
     print(f"{args.out}: {len(samples) / SAMPLE_RATE:.1f} s of music, stereo, {SAMPLE_RATE} Hz")
