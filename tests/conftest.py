@@ -50,9 +50,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def run_taggram() -> RunTaggram:
     """Run `taggram ...` as a process of its own."""
 
-    def run(*arguments: str | os.PathLike[str], stdin: bytes = b"", **options: Any) -> Run:
+    def run(*arguments: str | os.PathLike[str], stdin: bytes = b"", within_s: float = WITHIN_S, **options: Any) -> Run:
         done = subprocess.run(
-            [*COMMAND, *arguments], input=stdin, timeout=WITHIN_S, check=False,
+            [*COMMAND, *arguments], input=stdin, timeout=within_s, check=False,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )  # fmt: skip
         return Run(done.returncode, os.fsdecode(done.stdout or b""), os.fsdecode(done.stderr or b""))
