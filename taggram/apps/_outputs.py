@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+DEFAULT_TOP = 3  # tags of a sound, unless told otherwise
 SCORE_DIGITS = 6
 TIME_DIGITS = 6
 
@@ -92,23 +93,7 @@ class TagWriter:
             self._stream.write("\t".join([name, *time, *tags]) + "\n")
 
     def _write_json(self, result: Taggram) -> None:
-        fields: dict[str, Any] = {
-            "path": result.path,
-            "model": result.model,
-            "duration_s": round(result.duration_s, TIME_DIGITS),
-            "patch_s": round(result.patch_s, TIME_DIGITS),
-            "hop_s": round(result.hop_s, TIME_DIGITS),
-            "padded": result.padded,
-            "notes": list(result.notes),
-            "tags": [
-                {"tag": tag, "score": round(score, SCORE_DIGITS)}
-                for tag, score in self._best(result, result.mean_scores)
-            ],
-        }
-        if self._over_time:
-            fields["times_s"] = [round(float(time_s), TIME_DIGITS) for time_s in result.times_s]
-            fields["scores"] = [[round(float(score), SCORE_DIGITS) for score in row] for row in result.scores]
-        self._line(fields)
+        self._line(tag_fields(result, self._top, self._threshold, self._over_time))
 
     def _write_csv(self, result: Taggram) -> None:
         for time, scores in self._rows(result, "{:.3f}".format):
@@ -121,6 +106,34 @@ class TagWriter:
         if not _is_utf8(line):
             line = json.dumps(fields)
         self._stream.write(line + "\n")
+
+
+def tag_fields(result: Taggram, top: int | None, threshold: float, over_time: bool) -> dict[str, Any]:
+    """Give the JSON object of the tags of one sound.
+
+    Args:
+        result: the tags.
+        top: at most so many, or None for all.
+        threshold: least score.
+        over_time: whether the scores of each patch are in it too.
+
+    Returns:
+        Plain values by name, in their order.
+    """
+    fields: dict[str, Any] = {
+        "path": result.path,
+        "model": result.model,
+        "duration_s": round(result.duration_s, TIME_DIGITS),
+        "patch_s": round(result.patch_s, TIME_DIGITS),
+        "hop_s": round(result.hop_s, TIME_DIGITS),
+        "padded": result.padded,
+        "notes": list(result.notes),
+        "tags": [{"tag": tag, "score": round(score, SCORE_DIGITS)} for tag, score in result.top(top, threshold)],
+    }
+    if over_time:
+        fields["times_s"] = [round(float(time_s), TIME_DIGITS) for time_s in result.times_s]
+        fields["scores"] = [[round(float(score), SCORE_DIGITS) for score in row] for row in result.scores]
+    return fields
 
 
 def check_format(kind: Format, path: Path | None) -> None:

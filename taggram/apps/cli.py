@@ -22,14 +22,13 @@ from typer import Argument, Exit, Option
 from typer.core import TyperGroup
 
 import taggram
-from taggram.apps._outputs import Format
+from taggram.apps._outputs import DEFAULT_TOP, Format
 from taggram.apps._progress import say
 from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_above_zero, printable
 
 if TYPE_CHECKING:
     from types import FrameType
 
-DEFAULT_TOP = 3
 AGAIN_S = 0.05  # a request to end that comes during an import is taken up so much later
 
 app = typer.Typer(
@@ -551,6 +550,53 @@ def look(
         vectors=vectors,
     )
     raise Exit(1 if draw_pictures(model, options or [], wishes, out, device) else 0)
+
+
+@app.command()
+def serve(
+    settings: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="[KEY=VALUE]...",
+            help="Limits, such as max_upload_mb=20, max_queue=32 or stop_s=30; docs/service.md lists all.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 is open to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Option("--port", metavar="N", help="The port; 0 is any that is free, and is said.")] = 8000,
+    model: Annotated[
+        list[str] | None,
+        Option(
+            "--model", "-m", metavar="NAME", help="A trained model or file; may be given again (default: musicnn.mtt)."
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        Option("--token", metavar="T", envvar="TAGGRAM_TOKEN", help="Answer only who sends it as a bearer token."),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        Option("--cors", metavar="ORIGIN", help="Pages from this origin may ask too; may be given again."),
+    ] = None,
+    max_duration_s: MaxDurationS = 600,
+    spool: Annotated[
+        Path | None, Option("--spool", metavar="DIR", help="Where uploads lie for a moment (default: temporary files).")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Tag sound for others: a REST service, and a page at its address.
+
+    curl --data-binary @song.mp3 localhost:8000/v1/tag
+
+    answers with the object of `tag --format json`. The documentation of the API is at /docs.
+    """
+    from taggram.apps._serving import serve_models
+
+    serve_models(
+        model or [], settings or [], host=host, port=port, token=token, cors=cors or [], max_duration_s=max_duration_s,
+        spool=spool, device=device,
+    )  # fmt: skip
 
 
 @app.command()

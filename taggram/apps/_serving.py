@@ -1,0 +1,77 @@
+"""From the words of `taggram serve` to a running service."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from taggram.apps._inputs import parse_options
+from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
+from taggram.apps._tagging import TaggerSettings
+from taggram.errors import ConfigError, did_you_mean
+from taggram.models._registry import is_model_file, title_of
+
+DEFAULT_MODEL = "musicnn.mtt"
+TOKEN_VARIABLE = "TAGGRAM_TOKEN"  # noqa: S105 (its name)
+
+
+def serve_models(
+    models: Sequence[str],
+    words: Sequence[str],
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    cors: Sequence[str],
+    max_duration_s: float,
+    spool: Path | None,
+    device: str,
+) -> None:
+    """Serve models until told to stop.
+
+    Args:
+        models: names or files; none is the default model.
+        words: settings as KEY=VALUE.
+        host: address to listen on.
+        port: port; 0 is any that is free.
+        token: what requests must bear, or None.
+        cors: origins whose pages may ask.
+        max_duration_s: longest sound that is taken, in seconds.
+        spool: folder for uploads, or None.
+        device: what torch computes on.
+
+    Raises:
+        ConfigError: a setting makes no sense.
+        UnknownNameError: there is no such model.
+        TaggramError: the service cannot start.
+    """
+    from taggram.apps.server import run_service
+
+    access = Access(host=host, port=port, token=token, cors=tuple(cors))
+    settings = _settings({"max_duration_s": max_duration_s, **parse_options(words)})
+    os.environ.pop(TOKEN_VARIABLE, None)  # decoders, which meet hostile files, need not have it
+    offered = [_offered(model, settings, device) for model in models or [DEFAULT_MODEL]]
+    names = [one.name for one in offered]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two models are called {', '.join(sorted(twice))}; a service needs a name for each.")
+    run_service(offered, access, settings, device=device, spool=spool)
+
+
+def _settings(given: dict[str, object]) -> ServiceSettings:
+    """Make the settings, or say which there are."""
+    known = [field.name for field in dataclasses.fields(ServiceSettings)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"serve has no setting {name!r}.{did_you_mean(name, known)} There are {', '.join(known)}."
+            )
+    return ServiceSettings(**given)  # type: ignore[arg-type]  # their types are checked there
+
+
+def _offered(model: str, settings: ServiceSettings, device: str) -> ServedModel:
+    """Check a model, and have its weights at hand."""
+    ready = TaggerSettings(model, None, settings.max_duration_s, device).ready()
+    name = title_of(model) if is_model_file(model) else model
+    return ServedModel(name=name, settings={"model": ready["model"]})
