@@ -7,10 +7,16 @@ import os
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from taggram.errors import DatasetError, printable
+
+ASIDE = ".taggram-"
+"""What the names of files begin with that are not yet whole."""
+TURN_S = 0.1  # so long until it is tried again whether another process is done
 
 
 @contextlib.contextmanager
@@ -27,7 +33,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    aside = path.with_name(f".taggram-{secrets.token_hex(8)}{path.suffix}")
+    aside = path.with_name(f"{ASIDE}{secrets.token_hex(8)}{path.suffix}")
     os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the user's own mask, as for any file
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -62,17 +68,43 @@ def only_writer(folder: Path, lock: str) -> Iterator[None]:
         DatasetError: another process writes into it.
     """
     with (folder / lock).open("ab") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+        if not _took_lock(file):
             raise DatasetError(
                 f"{printable(str(folder))} is being written by another process; wait until that is done."
-            ) from error
+            )
         yield
+
+
+@contextlib.contextmanager
+def in_turn(lock: Path) -> Iterator[None]:
+    """Let one process after the other do what several would do at once.
+
+    Args:
+        lock: the file that says whose turn it is, in a folder that is there.
+
+    Yields:
+        Nothing, when it is this one's turn.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    with lock.open("ab") as file:
+        while not _took_lock(file):
+            time.sleep(TURN_S)
+        yield
+
+
+def _took_lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed, if no other process has; give whether it is locked now."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

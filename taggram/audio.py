@@ -23,6 +23,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from taggram._files import ASIDE
 from taggram.errors import AudioError, check_above_zero, missing_extra
 
 if TYPE_CHECKING:
@@ -204,6 +205,11 @@ class SoundStream:
     def duration_s(self) -> float:
         """Length of what was decoded so far, in seconds."""
         return self._gauge.n_frames / self._facts.sample_rate
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of what was decoded so far: all channels at their own rate, in 32 bits."""
+        return 4 * self._facts.n_channels * self._gauge.n_frames
 
     @property
     def claimed_duration_s(self) -> float | None:
@@ -563,7 +569,7 @@ def looks_like_audio(path: Path) -> bool:
     Returns:
         True also for a file of a known suffix that cannot be read, so that it is told and not passed over.
     """
-    if path.name.startswith("._"):  # what macOS keeps about a file, beside it
+    if path.name.startswith(("._", ASIDE)):  # what macOS keeps about a file, beside it; what is being written
         return False
     if path.suffix.lower() in AUDIO_SUFFIXES:
         return True

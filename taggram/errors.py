@@ -48,8 +48,16 @@ class WeightsError(TaggramError, RuntimeError):
     """Weights that are missing, damaged, or do not fit their network."""
 
 
+class ExportError(TaggramError, RuntimeError):
+    """A network that cannot be written as ONNX, or does not answer there as it does in torch."""
+
+
 class MissingExtraError(TaggramError, ImportError):
     """An optional package that is needed and not installed."""
+
+
+class FileTagsError(TaggramError, ValueError):
+    """A file that tags cannot be written into, or not be taken out of."""
 
 
 class WorkerError(TaggramError, RuntimeError):
