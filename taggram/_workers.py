@@ -40,11 +40,19 @@ class Workers(Processes[Task, Taggram | Embedding]):
     """
 
     def __init__(self, settings: dict[str, Any], n_workers: int | None = None, *, hang_s: float = HANG_S) -> None:
-        super().__init__("taggram._workers", settings, _read, n_workers, hang_s=hang_s)
+        super().__init__("taggram._workers", settings, read_result, n_workers, hang_s=hang_s)
 
 
-def _read(task: Task, fields: Message) -> Taggram | Embedding:
-    """Make a result of what a worker sent."""
+def read_result(task: Task, fields: Message) -> Taggram | Embedding:
+    """Make a result of what a worker sent.
+
+    Args:
+        task: what it was to do.
+        fields: those of the result.
+
+    Returns:
+        The result.
+    """
     for name, value in fields.items():
         fields[name] = tuple(value) if isinstance(value, list) else value
     return Embedding(**fields) if task.embed else Taggram(**fields)
@@ -53,8 +61,15 @@ def _read(task: Task, fields: Message) -> Taggram | Embedding:
 # -- inside of a worker ------------------------------------------------------------------------------------------------
 
 
-def _make(settings: Message) -> Do:
-    """Build the tagger of this worker, with one torch thread."""
+def make_tagging(settings: Message) -> Do:
+    """Build the tagger of this worker, with one torch thread.
+
+    Args:
+        settings: those of `Tagger`.
+
+    Returns:
+        What tags or embeds a file.
+    """
     import torch
 
     from taggram.tagger import Tagger
@@ -89,4 +104,4 @@ def _with_picture(result: Taggram, path: str) -> Taggram:
 
 
 if __name__ == "__main__":
-    serve(_make)
+    serve(make_tagging)

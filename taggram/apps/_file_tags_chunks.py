@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from taggram.apps._file_tags_id3 import HEADER, Id3Tag, tag_size
-from taggram.apps._file_tags_record import Layout, Splice
+from taggram.apps._file_tags_record import Layout, Splice, room_left
 from taggram.errors import FileTagsError
 
 HEAD = 12  # bytes: FORM or RIFF, size, kind
 CHUNK = 8  # bytes before what is in a chunk: name, size
 LARGEST = 2**32 - 1
+ROOM_AT_END = 160  # bytes; in the last 131 of a file the letters TAG, with which our fields begin, are taken for ID3v1
 IDS = {"little": b"id3 ", "big": b"ID3 "}
 
 
@@ -66,6 +67,10 @@ class ChunkTags(Id3Tag):
                 after = min(end, _even(start + CHUNK + size))
                 return cls(**vars(tag), order=order, id_=id_, start=start, end=after, total=total)
         return cls(order=order, id_=IDS[order], start=end, end=end, total=total)
+
+    def fitted(self, items: Sequence[bytes], first: Sequence[bytes], layout: Layout) -> Layout:
+        """Use the room after the frames, and leave some at the end of the file."""
+        return {"room": max(ROOM_AT_END, room_left(items, first, layout))}
 
     def splices(self, items: Sequence[bytes] | None, layout: Layout) -> list[Splice]:
         """Put another chunk in the place of this one."""

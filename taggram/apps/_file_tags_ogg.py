@@ -155,7 +155,7 @@ def _pages(file: BinaryIO) -> Iterator[OggPage]:
 
     with contextlib.suppress(EOFError):
         while True:
-            page = ogg.OggPage(file)  # type: ignore[no-untyped-call]
+            page: Any = ogg.OggPage(file)  # type: ignore[no-untyped-call]
             yield page
             file.seek(page.offset + page.size)
 

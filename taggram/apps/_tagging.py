@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taggram._processes import Processes
 from taggram._workers import Task, Workers
+from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
 from taggram.apps._inputs import list_files
 from taggram.apps._outputs import Format, check_format, is_parquet, open_embeddings, open_tags, picture_paths
 from taggram.apps._parquet import load_pyarrow
 from taggram.apps._progress import FileProgress, say
+from taggram.apps._writing import Tally, tally_of
 from taggram.errors import ConfigError, check_above_zero, printable
 from taggram.models import load_card
 from taggram.models._registry import is_model_file, model_file
@@ -99,7 +102,13 @@ class TagOutput:
             raise ConfigError(f"{folder}: {error.strerror}; --picture wants a folder.") from error
 
 
-def run_tagging(paths: list[str], settings: TaggerSettings, output: TagOutput, n_workers: int | None) -> bool:
+def run_tagging(
+    paths: list[str],
+    settings: TaggerSettings,
+    output: TagOutput,
+    n_workers: int | None,
+    write: WriteSettings | None = None,
+) -> bool:
     """Tag files and write their tags.
 
     Args:
@@ -107,6 +116,7 @@ def run_tagging(paths: list[str], settings: TaggerSettings, output: TagOutput, n
         settings: of the tagger.
         output: how tags are given.
         n_workers: worker processes; None is one a core.
+        write: how tags are written into the files too; None does not.
 
     Returns:
         Whether all files could be done.
@@ -119,7 +129,7 @@ def run_tagging(paths: list[str], settings: TaggerSettings, output: TagOutput, n
     """
     output.check()
     try:
-        return _tag_all(paths, settings, output, n_workers)
+        return _tag_all(paths, settings, output, n_workers, write)
     except _NothingToWriteError:
         return False
 
@@ -157,12 +167,19 @@ def run_embedding(
     return not n_failed
 
 
-def _tag_all(paths: list[str], settings: TaggerSettings, output: TagOutput, n_workers: int | None) -> bool:
+def _tag_all(
+    paths: list[str],
+    settings: TaggerSettings,
+    output: TagOutput,
+    n_workers: int | None,
+    write: WriteSettings | None,
+) -> bool:
     """Tag files, as `run_tagging` does; what is raised on the way leaves no file."""
     where = output.pictures
+    tally = Tally()
     with (
         open_tags(output.path, output.kind, output.top, output.threshold, output.over_time) as writer,
-        Workers(settings.ready(), n_workers) as pool,
+        _workers(settings.ready(), write, n_workers) as pool,
     ):
         pool.start()
         files, failures = _list_files(paths)
@@ -174,7 +191,9 @@ def _tag_all(paths: list[str], settings: TaggerSettings, output: TagOutput, n_wo
         for result in _run(pool, tasks):
             if isinstance(result, Taggram | Failure):
                 writer.write(result)
+            tally_of(result, tally)
             n_failed += not isinstance(result, Taggram) or bool(result.trouble)
+        tally.tell()
         if output.kind is Format.parquet and n_failed and not writer.n_files:
             raise _NothingToWriteError  # a table without a row says less than none
     pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
@@ -201,6 +220,13 @@ def _embed_all(
     return writer.n_rows, writer.n_files, n_failed
 
 
+def _workers(
+    tagger: dict[str, Any], write: WriteSettings | None, n_workers: int | None
+) -> Processes[Task, Taggram | Embedding]:
+    """Make the workers that tag files, and write tags into them if that is wanted."""
+    return Workers(tagger, n_workers) if write is None else WritingWorkers(tagger, write, n_workers)
+
+
 def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     """Turn paths into files and tell of the folders that gave none."""
     files, failures = list_files(paths)
@@ -209,7 +235,7 @@ def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     return files, failures
 
 
-def _run(workers: Workers, tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
+def _run(workers: Processes[Task, Taggram | Embedding], tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
     """Do tasks in worker processes; tell failures and what is unusual on standard error."""
     with FileProgress(len(tasks)) as progress:
         for result in workers.run(tasks, progress.told):

@@ -29,6 +29,7 @@ from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_ab
 if TYPE_CHECKING:
     from types import FrameType
 
+IN_FILES = "Tags in files"  # a part of the help of `tag`
 AGAIN_S = 0.05  # a request to end that comes during an import is taken up so much later
 
 app = typer.Typer(
@@ -133,6 +134,7 @@ def _root(
 
 @app.command()
 def tag(
+    context: typer.Context,
     paths: Paths,
     model: Model = "musicnn.mtt",
     top: Annotated[
@@ -152,21 +154,78 @@ def tag(
     over_time: Annotated[bool, Option("--over-time", help="Write the scores of each patch too.")] = False,
     workers: WorkerCount = None,
     device: Device = "auto",
+    write: Annotated[
+        bool, Option("--write", help="Write the tags into the files too.", rich_help_panel=IN_FILES)
+    ] = False,
+    field: Annotated[
+        str | None,
+        Option(
+            "--field",
+            metavar="NAME",
+            help="Where they go: genre, mood, grouping, comment, or a name of your own (default: TAGGRAM).",
+            rich_help_panel=IN_FILES,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        Option(
+            "--preset",
+            metavar="PLAYER",
+            help="The field that picard, navidrome, rekordbox or beets reads.",
+            rich_help_panel=IN_FILES,
+        ),
+    ] = None,
+    if_empty: Annotated[
+        bool, Option("--if-empty", help="Leave a field that holds something already.", rich_help_panel=IN_FILES)
+    ] = False,
+    if_confident: Annotated[
+        float | None,
+        Option(
+            "--if-confident",
+            min=0,
+            max=1,
+            metavar="SCORE",
+            help="Write into files whose best tag has at least this score.",
+            rich_help_panel=IN_FILES,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say what would be done to the files, and do not.", rich_help_panel=IN_FILES)
+    ] = False,
+    keep_times: Annotated[
+        bool, Option("--keep-times", help="Keep the time of a file's last change.", rich_help_panel=IN_FILES)
+    ] = False,
+    undo: Annotated[
+        bool,
+        Option("--undo", help="Take out what --write wrote, and tag nothing.", rich_help_panel=IN_FILES),
+    ] = False,
 ) -> None:
     """Print the best tags of each file.
 
     Text is one line a file: path, then tag=score, tab separated. JSON is one object a line. CSV has the columns path,
     tag and score. Parquet has them too, and model; it wants --out. With --over-time there is a row, or line, a patch.
+    With --write the tags go into the files as well, and --undo takes these out again.
     """
     from taggram.apps._tagging import TaggerSettings, TagOutput, run_tagging
+    from taggram.apps._writing import check_options, run_undo, write_settings
 
+    check_options(context, write=write, undo=undo)
+    if undo:
+        done = run_undo(paths, dry_run=dry_run, keep_times=keep_times, max_duration_s=max_duration_s, n_workers=workers)
+        raise Exit(0 if done else 1)
     if not 0 <= threshold <= 1:  # not a number passes the check of a range
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
     if top is None and threshold == 0:
         top = DEFAULT_TOP
     settings = TaggerSettings(model, hop_s, max_duration_s, device)
     output = TagOutput(kind=kind, path=out, top=top, threshold=threshold, over_time=over_time, pictures=picture)
-    raise Exit(0 if run_tagging(paths, settings, output, workers) else 1)
+    into_files = None
+    if write:
+        into_files = write_settings(
+            field=field, preset=preset, top=top, threshold=threshold, if_empty=if_empty, if_confident=if_confident,
+            dry_run=dry_run, keep_times=keep_times, max_duration_s=max_duration_s,
+        )  # fmt: skip
+    raise Exit(0 if run_tagging(paths, settings, output, workers, into_files) else 1)
 
 
 @app.command()

@@ -1,0 +1,182 @@
+"""`taggram tag --write` and `--undo`: which options go together, and what is said about each file and at the end."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from taggram._processes import FileTask
+from taggram.apps._file_tags_check import load_mutagen
+from taggram.apps._file_tags_fields import OWN, find_field, preset_field
+from taggram.apps._file_tags_worker import UndoWorkers, WriteSettings, WrittenTaggram
+from taggram.apps._inputs import list_files
+from taggram.apps._progress import FileProgress, say
+from taggram.apps.file_tags import FileChange, Outcome
+from taggram.errors import ConfigError, check_above_zero, printable
+from taggram.results import Failure
+
+if TYPE_CHECKING:
+    import typer
+
+FOR_WRITING = ("--field", "--preset", "--if-empty", "--if-confident")
+FOR_BOTH = ("--dry-run", "--keep-times")
+FOR_UNDOING = ("--undo", "--workers", "--max-duration-s", *FOR_BOTH)
+TOLD_ONE_BY_ONE = (Outcome.would_be_written, Outcome.would_be_taken_out)
+
+
+class Tally:
+    """Says what would become of each file and counts what became of them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Outcome] = Counter()
+
+    def add(self, path: str, change: FileChange) -> None:
+        """Take in what was done to a file."""
+        self._counts[change.outcome] += 1
+        if change.outcome in TOLD_ONE_BY_ONE:
+            say(f"{printable(path)}: {change}")
+
+    def tell(self) -> None:
+        """Say how many files there are of each kind."""
+        if self._counts:
+            say("tags in files: " + ", ".join(f"{number} {outcome}" for outcome, number in self._counts.items()))
+
+
+def check_options(context: typer.Context, *, write: bool, undo: bool) -> None:
+    """Refuse options of a command that do not go together.
+
+    Args:
+        context: of the command.
+        write: whether tags are written into files.
+        undo: whether they are taken out.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    given = _given(context)
+    if undo:
+        _refuse(given - set(FOR_UNDOING), "is of no use with --undo, which takes tags out and tags nothing")
+    elif not write:
+        _refuse(given & {*FOR_WRITING, *FOR_BOTH}, "says how tags go into files; it wants --write")
+    if {"--field", "--preset"} <= given:
+        raise ConfigError("--field and --preset both say where tags go; give one of them.")
+
+
+def write_settings(
+    *,
+    field: str | None,
+    preset: str | None,
+    top: int | None,
+    threshold: float,
+    if_empty: bool,
+    if_confident: float | None,
+    dry_run: bool,
+    keep_times: bool,
+    max_duration_s: float,
+) -> WriteSettings:
+    """Check how tags are to be written.
+
+    Args:
+        field: name of a field, or None.
+        preset: name of a player, or None.
+        top: at most so many tags, or None for all.
+        threshold: least score of a tag.
+        if_empty: whether a field that holds something that is not ours stays as it is.
+        if_confident: least score of the best tag of a file, or None.
+        dry_run: whether it is only said what would be written.
+        keep_times: whether the time of a file's last change stays.
+        max_duration_s: longest sound to take, in seconds.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: a name or number makes no sense.
+        UnknownNameError: there is no such preset.
+        MissingExtraError: mutagen is not installed.
+    """
+    load_mutagen()
+    name = find_field(preset_field(preset) if preset is not None else OWN if field is None else field).name
+    if if_confident is not None and not (math.isfinite(if_confident) and 0 <= if_confident <= 1):
+        raise ConfigError(f"--if-confident is {if_confident}; it must be from 0 to 1.")
+    return WriteSettings(
+        field=name,
+        top=top,
+        threshold=threshold,
+        if_empty=if_empty,
+        if_confident=if_confident,
+        dry_run=dry_run,
+        keep_times=keep_times,
+        max_duration_s=max_duration_s,
+    )
+
+
+def tally_of(result: Any, tally: Tally) -> None:
+    """Count what was done to a file, if something was."""
+    if isinstance(result, WrittenTaggram) and result.change is not None:
+        tally.add(result.path, result.change)
+
+
+def run_undo(
+    paths: list[str], *, dry_run: bool, keep_times: bool, max_duration_s: float, n_workers: int | None
+) -> bool:
+    """Take the tags out of files that were written there, and give back what they had before.
+
+    Args:
+        paths: files, folders, or `-`.
+        dry_run: whether it is only said what would be done.
+        keep_times: whether the time of a file's last change stays.
+        max_duration_s: longest sound to take, in seconds.
+        n_workers: worker processes; None is one a core.
+
+    Returns:
+        Whether all files could be done.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        MissingExtraError: mutagen is not installed.
+    """
+    check_above_zero(max_duration_s=max_duration_s)
+    load_mutagen()
+    files, failures = list_files(paths)
+    tally = Tally()
+    how = {"dry_run": dry_run, "keep_times": keep_times, "max_duration_s": max_duration_s}
+    n_failed = len(failures)
+    for failure in failures:
+        say(f"{printable(failure.path)}: {failure.message}")
+    with UndoWorkers(how, n_workers) as pool, FileProgress(len(files)) as progress:
+        for file, result in zip(files, pool.run(map(FileTask, files), progress.told)):
+            progress.make_way()
+            if isinstance(result, Failure):
+                n_failed += 1
+                say(f"{printable(file)}: {result.message}")
+            else:
+                _print_undone(file, result, tally)
+            progress.advance()
+    tally.tell()
+    return not n_failed
+
+
+def _print_undone(file: str, change: FileChange, tally: Tally) -> None:
+    tally.add(file, change)
+    if change.notes:
+        say(f"{printable(file)}: note: {'; '.join(change.notes)}")
+    if change.outcome is Outcome.taken_out:
+        print(f"{printable(file)}\t{change}", flush=True)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Name the options that were given, as they are written."""
+    found = set()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.param_type_name == "option" and source is not None and source.name != "DEFAULT":
+            found.add(max(parameter.opts, key=len))
+    return found
+
+
+def _refuse(options: Collection[str], reason: str) -> None:
+    if options:
+        raise ConfigError(f"{min(options)} {reason}.")
