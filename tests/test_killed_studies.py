@@ -1,4 +1,4 @@
-"""Every study of tagged sound is killed between its cells and in one, and goes on without doing a finished one again."""
+"""Every study of tagged sound is killed, and goes on without doing a finished cell again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.conftest import wait_until
 
 PAGES = Path(__file__).parents[1] / "docs" / "studies"
 KILLED_AT = {  # so many cells are finished when it is killed
-    "artist": 6, "at_scale": 3, "bag_of_features": 5, "compare": 2, "label_reduction": 1, "multilevel": 8, "multiscale": 1,
-    "rese": 1, "sample_level": 1,
+    "artist": 6, "at_scale": 3, "bag_of_features": 5, "compare": 2, "label_reduction": 1, "multilevel": 8,
+    "multiscale": 1, "rese": 1, "sample_level": 1,
 }  # fmt: skip
 pytestmark = [
     pytest.mark.slow,
