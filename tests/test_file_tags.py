@@ -1,0 +1,334 @@
+"""Tags in files: what is written is read by others, all else keeps its bytes, and undoing gives the bytes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import mutagen
+import pytest
+from _tagged_files import KINDS, file_of, packets_of, seen_by_mutagen, seen_by_pyav, with_users_tags
+
+from taggram.apps.file_tags import Outcome, undo_tags, write_tags
+from taggram.errors import ConfigError, FileTagsError
+
+TAGS = ["guitar", "female vocal", "Ümläut 日本"]
+FIRST_ALONE = ("mp3", "wav", "aiff", "m4a")  # where FFmpeg shows the first of several values
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Bytes of a file of each kind: bare, and with tags of its user's."""
+    bare = {kind: file_of(kind) for kind in KINDS}
+    return {
+        (kind, tagged): with_users_tags(kind, bare[kind]) if tagged else bare[kind]
+        for kind in KINDS
+        for tagged in (False, True)
+    }
+
+
+@pytest.fixture(
+    params=[(kind, tagged) for kind in KINDS for tagged in (False, True)],
+    ids=lambda p: f"{p[0]}-{'tagged' if p[1] else 'bare'}",
+)
+def file(request, made, tmp_path):
+    """A file of each kind, bare and with tags of its user's."""
+    path = tmp_path / f"song.{request.param[0]}"
+    path.write_bytes(made[request.param])
+    return path
+
+
+@pytest.fixture
+def song(made, tmp_path):
+    """An mp3 file with tags of its user's."""
+    path = tmp_path / "song.mp3"
+    path.write_bytes(made["mp3", True])
+    return path
+
+
+def others(path):
+    """All tags that are none of ours, by mutagen."""
+    tags = mutagen.File(path).tags
+    pairs = [] if tags is None else list(tags) if isinstance(tags, list) else list(dict(tags).items())
+    return sorted(repr(pair) for pair in pairs if "TAGGRAM" not in repr(pair))
+
+
+# -- each format -------------------------------------------------------------------------------------------------------
+
+
+def test_mutagen_reads_what_was_written(file):
+    write_tags(file, TAGS)
+    assert seen_by_mutagen(file) == TAGS
+
+
+def test_pyav_reads_what_was_written(file):
+    write_tags(file, TAGS)
+    assert seen_by_pyav(file)["TAGGRAM"] == (TAGS[0] if file.suffix[1:] in FIRST_ALONE else ";".join(TAGS))
+
+
+def test_encoded_sound_keeps_its_bytes(file):
+    before = packets_of(file)
+    write_tags(file, TAGS)
+    assert packets_of(file) == before
+
+
+def test_other_tags_stay(file):
+    before = others(file)
+    write_tags(file, TAGS)
+    assert others(file) == before
+
+
+def test_undo_gives_the_bytes_back(file):
+    before = file.read_bytes()
+    change = write_tags(file, TAGS), undo_tags(file)
+    assert [one.outcome for one in change] == [Outcome.written, Outcome.taken_out]
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("field", ["genre", "mood", "grouping", "comment", "My Own"])
+def test_undo_gives_the_bytes_of_any_field_back(file, field):
+    before = file.read_bytes()
+    assert write_tags(file, TAGS, field=field).outcome is Outcome.written
+    undo_tags(file)
+    assert file.read_bytes() == before
+
+
+def test_writing_again_changes_nothing(file):
+    write_tags(file, TAGS)
+    before = file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino
+    assert write_tags(file, TAGS).outcome is Outcome.unchanged
+    assert (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino) == before
+
+
+def test_many_fields_and_values_come_and_go(file):
+    before = file.read_bytes()
+    for field, tags in (
+        ("TAGGRAM", TAGS),
+        ("genre", ["a"]),
+        ("taggram", ["b"]),
+        ("mood", TAGS),
+        ("genre", ["x" * 999]),
+    ):
+        write_tags(file, tags, field=field)
+    assert seen_by_mutagen(file) == ["b"]
+    undo_tags(file)
+    assert file.read_bytes() == before
+
+
+def test_without_tags_what_was_written_is_taken_out(file):
+    before = file.read_bytes()
+    write_tags(file, TAGS)
+    assert write_tags(file, []).outcome is Outcome.written
+    assert file.read_bytes() == before
+
+
+def test_dry_run_writes_nothing(file):
+    before = file.read_bytes()
+    change = write_tags(file, TAGS, dry_run=True)
+    assert (change.outcome, change.values) == (Outcome.would_be_written, {"TAGGRAM": TAGS})
+    assert file.read_bytes() == before
+
+
+def test_nothing_is_left_beside_the_file(file):
+    write_tags(file, TAGS)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+# -- fields that hold something ----------------------------------------------------------------------------------------
+
+
+def test_field_of_the_users_is_replaced_and_said(song):
+    change = write_tags(song, TAGS, field="genre")
+    assert change.before == {"genre": ["Schlager", "Polka"]}
+    assert "before: genre=Schlager; Polka" in str(change)
+    assert mutagen.File(song)["TCON"].text == TAGS
+
+
+def test_field_that_is_not_empty_stays_if_asked(song):
+    before = song.read_bytes()
+    assert write_tags(song, TAGS, field="genre", if_empty=True).outcome is Outcome.not_empty
+    assert song.read_bytes() == before
+
+
+def test_what_we_wrote_does_not_count_as_something(song):
+    write_tags(song, TAGS, if_empty=True)
+    assert write_tags(song, ["drums"], if_empty=True).outcome is Outcome.written
+
+
+def test_field_that_somebody_changed_since_is_theirs(song):
+    write_tags(song, TAGS, field="genre")
+    write_tags(song, TAGS)
+    theirs = mutagen.File(song)
+    theirs["TCON"].text = ["Jazz"]
+    theirs.save()
+    change = undo_tags(song)
+    assert mutagen.File(song)["TCON"].text == ["Jazz"]
+    assert seen_by_mutagen(song) == []
+    assert "genre was changed by somebody since it was written, and stays" in change.notes
+
+
+def test_tags_that_others_add_meanwhile_stay(file):
+    write_tags(file, TAGS, field="genre")
+    theirs = mutagen.File(file)
+    if isinstance(theirs.tags, mutagen.id3.ID3):
+        theirs.tags.add(mutagen.id3.TALB(encoding=3, text=["Later"]))
+    else:
+        theirs["\xa9alb" if file.suffix == ".m4a" else "album"] = ["Later"]
+    theirs.save()
+    undo_tags(file)
+    assert "Later" in str(others(file))
+    assert TAGS[0] not in str(others(file))
+
+
+def test_own_field_without_a_record_is_ours(song):
+    theirs = mutagen.File(song)
+    theirs.tags.add(mutagen.id3.TXXX(encoding=3, desc="TAGGRAM", text=["by a plugin"]))
+    theirs.save()
+    assert undo_tags(song).outcome is Outcome.taken_out
+    assert seen_by_mutagen(song) == []
+
+
+def test_field_for_one_text_gets_one(song):
+    write_tags(song, TAGS, field="comment")
+    assert [frame.text for frame in mutagen.File(song).tags.getall("COMM")] == [["; ".join(TAGS)]]
+
+
+def test_tags_lose_what_no_field_can_hold(song):
+    write_tags(song, ["a\0b\n", "  ", "a b", "c"])
+    assert seen_by_mutagen(song) == ["a b", "c"]
+
+
+@pytest.mark.parametrize(
+    "name", ["title", "Artist", "TRACKNUMBER", "", " x", "a=b", "Ü", "x" * 65, "TAGGRAM_UNDO", "a\nb"]
+)
+def test_name_that_is_none_for_tags_is_refused(song, name):
+    with pytest.raises(ConfigError, match="--field"):
+        write_tags(song, TAGS, field=name)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "x",
+        "{",
+        "[]",
+        json.dumps({"version": 2, "exists": True, "layout": {}, "fields": {}}),
+        json.dumps({"version": 1, "exists": True, "layout": {"room": 10**12}, "fields": {}}),
+        json.dumps({"version": 1, "exists": True, "layout": {"room": -1}, "fields": {}}),
+        json.dumps({"version": 1, "exists": True, "layout": {}, "fields": {"title": {"values": ["x"], "was": []}}}),
+        json.dumps({"version": 1, "exists": True, "layout": {}, "fields": {"a": {"values": ["x"], "was": [[0, "*"]]}}}),
+    ],
+)
+def test_record_that_is_damaged_is_refused(song, record):
+    theirs = mutagen.File(song)
+    theirs.tags.add(mutagen.id3.TXXX(encoding=3, desc="TAGGRAM_UNDO", text=[record]))
+    theirs.save()
+    before = song.read_bytes()
+    with pytest.raises(FileTagsError, match="TAGGRAM_UNDO"):
+        undo_tags(song)
+    assert song.read_bytes() == before
+
+
+# -- the file as the system sees it ------------------------------------------------------------------------------------
+
+
+def test_permissions_and_owner_stay(song):
+    song.chmod(0o640)
+    before = song.stat()
+    write_tags(song, TAGS)
+    after = song.stat()
+    assert (stat.S_IMODE(after.st_mode), after.st_uid, after.st_gid) == (0o640, before.st_uid, before.st_gid)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="Python knows extended attributes on Linux alone")
+def test_extended_attributes_stay(song):
+    try:
+        os.setxattr(song, "user.mood", b"calm")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    write_tags(song, TAGS)
+    assert os.getxattr(song, "user.mood") == b"calm"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_time_of_the_last_change_is_new_or_kept(song, keep):
+    os.utime(song, ns=(10**18, 10**18))
+    write_tags(song, TAGS, keep_times=keep)
+    assert (song.stat().st_mtime_ns == 10**18) is keep
+
+
+def test_link_is_followed_and_stays_one(song):
+    link = song.with_name("link.mp3")
+    link.symlink_to(song.name)
+    write_tags(link, TAGS)
+    assert link.is_symlink()
+    assert seen_by_mutagen(song) == TAGS
+
+
+def test_other_name_of_the_file_keeps_the_old_bytes_and_is_told(song):
+    other = song.with_name("other.mp3")
+    other.hardlink_to(song)
+    before = song.read_bytes()
+    change = write_tags(song, TAGS)
+    assert other.read_bytes() == before
+    assert any("hard links: 1" in note for note in change.notes)
+
+
+def test_who_has_the_file_open_reads_on(song):
+    before = song.read_bytes()
+    with song.open("rb") as open_elsewhere:
+        open_elsewhere.read(10)
+        write_tags(song, TAGS)
+        assert open_elsewhere.read() == before[10:]
+
+
+def test_read_only_file_is_told_and_left(song):
+    song.chmod(0o444)
+    before = song.read_bytes()
+    with pytest.raises(FileTagsError, match="it is read-only"):
+        write_tags(song, TAGS)
+    assert song.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
+def test_folder_that_is_read_only_is_told(song):
+    song.parent.chmod(0o555)
+    try:
+        with pytest.raises(FileTagsError, match="nothing was written: Permission denied"):
+            write_tags(song, TAGS)
+    finally:
+        song.parent.chmod(0o755)
+
+
+def test_name_that_is_no_utf8(made, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff\xfe.mp3")
+    try:
+        path.write_bytes(made["mp3", False])
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    write_tags(path, TAGS)
+    assert undo_tags(path).outcome is Outcome.taken_out
+
+
+def test_suffix_that_lies_does_not_matter(made, tmp_path):
+    path = tmp_path / "song.wav"
+    path.write_bytes(made["flac", False])
+    write_tags(path, TAGS)
+    assert mutagen.flac.FLAC(path)["TAGGRAM"] == TAGS
+
+
+def test_file_that_changes_meanwhile_is_not_overwritten(song):
+    def tell(done_s):
+        if done_s:
+            song.write_bytes(b"somebody else's")
+
+    with pytest.raises(FileTagsError):
+        write_tags(song, TAGS, tell=tell)
+    assert song.read_bytes() == b"somebody else's"
+    assert len(list(song.parent.iterdir())) == 1
+
+
+def test_missing_file_is_told(tmp_path):
+    with pytest.raises(FileTagsError, match="No such file"):
+        write_tags(tmp_path / "no.mp3", TAGS)
