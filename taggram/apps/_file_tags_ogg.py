@@ -86,8 +86,7 @@ class OggTags(VorbisComments):
         """Put other pages in the place of these; without comments there is still an empty list of them."""
         comments = self.render(items or [])
         head = self.head[:1] + len(comments).to_bytes(3, "big") if self.is_flac else self.head
-        _, rest = _first_packet(self.pages)
-        new = b"".join(page.write() for page in self._paged(_cut(head + comments) + rest, layout))
+        new = b"".join(page.write() for page in self._paged(_cut(head + comments), layout))
         spans = [(page.offset, page.offset + page.size) for page in self.pages]
         self.rest_at = spans[-1][1] + len(new) - sum(end - start for start, end in spans)
         return [Splice(*spans[0], new), *(Splice(start, end, b"") for start, end in spans[1:])]
@@ -128,12 +127,14 @@ class OggTags(VorbisComments):
                     return head
         raise FileTagsError("it has no stream of Vorbis, Opus, FLAC or Speex at its start")
 
-    def _paged(self, segments: list[bytes], layout: Layout) -> list[OggPage]:
-        """Put segments into pages: as the layout says, where it fits, and else evenly into as many as there were."""
+    def _paged(self, packet: list[bytes], layout: Layout) -> list[OggPage]:
+        """Put the segments of a packet into pages: as the layout says, where it fits, and else evenly."""
         from mutagen import ogg
 
         old = self.pages
-        wanted = _known_pages(layout, len(segments)) or _even_pages(segments, len(old), old[-1].position)
+        _, rest = _first_packet(old)
+        segments = packet + rest
+        wanted = _known_pages(layout, len(segments)) or _even_pages(len(packet), len(rest), len(old), old[-1].position)
         new = []
         end = 0
         for number, (size, position) in enumerate(wanted):
@@ -203,13 +204,20 @@ def _known_pages(layout: Layout, n_segments: int) -> list[tuple[int, int]]:
     return []
 
 
-def _even_pages(segments: Sequence[bytes], n_pages: int, last_position: int) -> list[tuple[int, int]]:
-    """Spread segments evenly over some pages, or more where these are too few: how many each has, and its position."""
-    n_segments = len(segments)
-    n_pages = max(min(n_pages, n_segments), -(-n_segments // SEGMENTS))
-    ends = [n_segments * number // n_pages for number in range(n_pages + 1)]
-    pages = []
-    for start, end in itertools.pairwise(ends):
-        has_end = any(len(segment) < SEGMENTS for segment in segments[start:end])
-        pages.append((end - start, max(0, last_position if end == n_segments else 0) if has_end else NO_END))
-    return pages
+def _even_pages(n_comments: int, n_rest: int, n_pages: int, last_position: int) -> list[tuple[int, int]]:
+    """Spread the segments of a packet evenly over pages; in the last of them is what follows the packet, too.
+
+    Args:
+        n_comments: segments of the packet.
+        n_rest: segments that follow.
+        n_pages: pages that there were, which are taken again if they are enough.
+        last_position: position of the last of these.
+
+    Returns:
+        How many segments each page has, and its position.
+    """
+    n_needed = 1 - (SEGMENTS - n_rest - n_comments) // SEGMENTS  # the last, and what its own place is too small for
+    n_pages = max(min(n_pages, n_comments), n_needed)
+    n_last = max(1, n_comments - SEGMENTS * (n_pages - 1), min(SEGMENTS - n_rest, n_comments // n_pages))
+    ends = [(n_comments - n_last) * number // max(1, n_pages - 1) for number in range(n_pages)]
+    return [*((end - start, NO_END) for start, end in itertools.pairwise(ends)), (n_last + n_rest, last_position)]
