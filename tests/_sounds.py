@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from taggram.audio import read_sound
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "reference" / "audio"
-DEMO_SONG = Path(__file__).parents[1] / "examples" / "demo_song.py"
+DEMO_SONG = "taggram.apps.demo_song"
 LEAD_S = 5  # left out: recordings begin softly
 RATE = 16_000
 Samples = NDArray[np.float32]
@@ -48,7 +48,7 @@ def _real_sound(rate: int) -> list[Samples]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             song = Path(folder, "song.wav")
-            subprocess.run([sys.executable, DEMO_SONG, song], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", DEMO_SONG, song], check=True, capture_output=True)
             whole = read_sound(song, sample_rate=rate).samples
         wholes = [whole, whole[len(whole) // 2 :]]
     return [whole[LEAD_S * rate :] for whole in wholes]

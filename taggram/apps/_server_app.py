@@ -201,7 +201,7 @@ def _add_lists(app: "FastAPI", service: Service) -> None:
         return JSONResponse({
             "models": [
                 {
-                    "name": served.name, "kit": served.is_kit, "task": tagger.model.task, "tags": tagger.tags,
+                    "name": served.name, "kit": served.is_kit, "task": tagger.task, "tags": tagger.tags,
                     "patch_s": round(tagger.patch_s, 6), "hop_s": round(tagger.hop_s, 6),
                     "sample_rate": tagger.model.frontend.sample_rate, "layers": tagger.model.layers(),
                 }
@@ -214,7 +214,7 @@ def _add_lists(app: "FastAPI", service: Service) -> None:
     async def tags(model: str | None = None) -> JSONResponse:
         """List the tags of a model, in its order."""
         tagger = await service.tagger(model)
-        return JSONResponse({"model": model or service.default, "task": tagger.model.task, "tags": tagger.tags})
+        return JSONResponse({"model": model or service.default, "task": tagger.task, "tags": tagger.tags})
 
 
 def _add_state(app: "FastAPI", service: Service) -> None:

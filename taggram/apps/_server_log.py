@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LOG = logging.getLogger("taggram.service")
-FROM_ELSEWHERE = ("uvicorn.error",)  # what the web server says when something is wrong
+OF_FORMS = "python_multipart"
 
 
 class _Lines(logging.Formatter):
@@ -41,11 +41,9 @@ def set_up_log() -> None:
     """Let the service, and what it stands on, log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(as_json=not sys.stderr.isatty()))
-    for name in (LOG.name, *FROM_ELSEWHERE):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.propagate = False
-        logger.setLevel(logging.INFO if name == LOG.name else logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    LOG.setLevel(logging.INFO)
+    logging.getLogger(OF_FORMS).setLevel(logging.CRITICAL)  # it quotes bytes of uploads
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:

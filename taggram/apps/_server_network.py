@@ -25,8 +25,8 @@ from taggram.tagger import Tagger
 if TYPE_CHECKING:
     from taggram.audio import SoundStream, Source
 
-Compute = Callable[[Tensor, Sequence[int], int], Tensor]
-"""Takes a stretch, the starts of its patches and their length; gives (patches, ...)."""
+Compute = Callable[[Tensor, Sequence[int], int], Sequence[Tensor]]
+"""Takes a stretch, the starts of its patches and their length; gives (patches, ...) of one thing or of several."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +38,14 @@ class _Stretch:
         compute: what is computed.
         frames: (mels, frames) or (1, samples).
         starts: first frame of each patch.
-        result: (patches, ...), once it is there.
+        result: what `compute` gives of it, once it is there.
     """
 
     key: tuple[Any, ...]
     compute: Compute
     frames: Tensor
     starts: Sequence[int]
-    result: Future[Tensor]
+    result: Future[Sequence[Tensor]]
 
 
 class Batches:
@@ -69,7 +69,7 @@ class Batches:
 
     def run(
         self, key: tuple[Any, ...], compute: Compute, frames: Tensor, starts: Sequence[int], n_frames: int
-    ) -> Tensor:
+    ) -> Sequence[Tensor]:
         """Compute something for the patches of a stretch, maybe together with others, and wait for it.
 
         Args:
@@ -80,7 +80,7 @@ class Batches:
             n_frames: length of a patch.
 
         Returns:
-            (patches, ...).
+            What `compute` gives of this stretch.
         """
         stretch = _Stretch((*key, n_frames), compute, frames, starts, Future())
         with self._change:
@@ -138,7 +138,7 @@ def _compute(batch: list[_Stretch]) -> None:
         stretch.result.set_result(result)
 
 
-def _results(batch: list[_Stretch]) -> list[Tensor]:
+def _results(batch: list[_Stretch]) -> list[Sequence[Tensor]]:
     """Join stretches into one, run the network, and take its results apart."""
     first, n_frames = batch[0], batch[0].key[-1]
     if len(batch) == 1:
@@ -149,8 +149,8 @@ def _results(batch: list[_Stretch]) -> list[Tensor]:
         starts.extend(offset + start for start in stretch.starts)
         offset += stretch.frames.shape[1]
     joined = first.compute(torch.cat([stretch.frames for stretch in batch], dim=1), starts, n_frames)
-    parts: tuple[Tensor, ...] = torch.split(joined, [len(stretch.starts) for stretch in batch])
-    return list(parts)
+    counts = [len(stretch.starts) for stretch in batch]
+    return list(zip(*(torch.split(one, counts) for one in joined)))
 
 
 class BatchedForm(InferenceForm):
@@ -170,27 +170,28 @@ class BatchedForm(InferenceForm):
 
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute what the head sees; see `InferenceForm.features`."""
-        return self._run(("features",), self.form.features, frames, starts, n_frames)
+        return self._run(("features",), lambda *given: [self.form.features(*given)], frames, starts, n_frames)[0]
 
     def scores(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute scores; see `InferenceForm.scores`."""
-        return self._run(("scores",), self.form.scores, frames, starts, n_frames)
+        return self._run(("scores",), lambda *given: [self.form.scores(*given)], frames, starts, n_frames)[0]
 
     def layer(self, name: str, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute a named layer; see `InferenceForm.layer`."""
+        return self._run(("layer", name), lambda *given: [self.form.layer(name, *given)], frames, starts, n_frames)[0]
 
-        def compute(frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
-            return self.form.layer(name, frames, starts, n_frames)
-
-        return self._run(("layer", name), compute, frames, starts, n_frames)
+    def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
+        """Compute several named layers; see `InferenceForm.layers`."""
+        what = ("layers", *names)
+        return list(self._run(what, lambda *given: self.form.layers(names, *given), frames, starts, n_frames))
 
     def _run(
         self, what: tuple[str, ...], compute: Compute, frames: Tensor, starts: Sequence[int], n_frames: int
-    ) -> Tensor:
-        result = self._batches.run((id(self.form), *what), compute, frames, starts, n_frames)
+    ) -> Sequence[Tensor]:
+        results = self._batches.run((id(self.form), *what), compute, frames, starts, n_frames)
         if self._told:
-            self._told(result.numel())
-        return result
+            self._told(sum(result.numel() for result in results))
+        return results
 
 
 class ServedTagger(Tagger):

@@ -179,6 +179,7 @@ class _FormFile:
         self._found = bytearray()
         self._header = (bytearray(), bytearray())  # name and value of the one that is read
         self._in_file = self._had_file = self._is_whole = False
+        self._n_beside = 0  # bytes that are not of the file
         from python_multipart.multipart import MultipartParser, parse_options_header
 
         boundary = parse_options_header(headers["content-type"])[1].get(b"boundary")
@@ -206,7 +207,7 @@ class _FormFile:
             What of it belongs to the file.
 
         Raises:
-            RequestError: it is no form.
+            RequestError: it is no form, or has too much beside its file.
         """
         from python_multipart.exceptions import FormParserError
 
@@ -216,6 +217,9 @@ class _FormFile:
             raise RequestError(f"the form cannot be read: {error}") from error
         found = bytes(self._found)
         self._found.clear()
+        self._n_beside += len(chunk) - len(found)
+        if self._n_beside > FORM_ROOM:  # to read many small parts would keep the service busy
+            raise RequestError(f"the form has more than {FORM_ROOM} bytes beside its file.")
         return found
 
     def finish(self) -> None:

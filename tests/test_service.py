@@ -1,0 +1,336 @@
+"""The service, as a real process behind real sockets: what it answers is what the command line gives."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _served import served
+from _sounds import encoded, noise, tone
+from PIL import Image
+
+import taggram
+from taggram.vocabulary import load_vocabulary
+
+SECONDS = 10
+N_PATCHES = 3
+N_TAGS = 50
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    """Ten seconds of noise at 44.1 kHz, in two channels."""
+    path = tmp_path_factory.mktemp("songs") / "song.flac"
+    path.write_bytes(encoded(noise(SECONDS, 44_100, 2), 44_100, "FLAC"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def service(weights, tmp_path_factory):
+    """A service with the settings that it comes with."""
+    with served(tmp_path_factory.mktemp("spool")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def as_command(song, run_taggram):
+    """What the command line gives of the song, over time."""
+    done = run_taggram("tag", "--format", "json", "--over-time", "--top", "5", song)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def answered(service, song):
+    """What the service gives of it."""
+    reply = service.post("/v1/tag?over_time=true&top=5&name=song.flac", song.read_bytes())
+    assert reply.status_code == 200
+    return reply.json()
+
+
+# -- tags --------------------------------------------------------------------------------------------------------------
+
+
+def test_fields_are_those_of_the_command(answered, as_command):
+    assert list(answered) == list(as_command)
+
+
+def test_facts_are_those_of_the_command(answered, as_command):
+    scores = ("path", "tags", "scores")
+    assert {k: v for k, v in answered.items() if k not in scores} == {
+        k: v for k, v in as_command.items() if k not in scores
+    }
+
+
+def test_scores_are_those_of_the_command(answered, as_command):
+    np.testing.assert_allclose(answered["scores"], as_command["scores"], rtol=0, atol=1e-5)
+    assert [tag["tag"] for tag in answered["tags"]] == [tag["tag"] for tag in as_command["tags"]]
+
+
+def test_path_is_the_name_that_was_given(answered):
+    assert answered["path"] == "song.flac"
+
+
+def test_path_is_left_out_without_a_name(service, song):
+    assert "path" not in service.post("/v1/tag", song.read_bytes()).json()
+
+
+def test_three_tags_are_given_unless_told_otherwise(service, song):
+    reply = service.post("/v1/tag", song.read_bytes()).json()
+    assert len(reply["tags"]) == 3
+    assert "scores" not in reply
+
+
+def test_threshold_of_0_and_a_number_gives_so_many(service, song):
+    assert len(service.post("/v1/tag?top=7", song.read_bytes()).json()["tags"]) == 7
+
+
+def test_threshold_gives_all_tags_from_it_on(service, song, as_command):
+    reply = service.post("/v1/tag?threshold=0.02", song.read_bytes()).json()
+    assert len(reply["tags"]) == int((np.mean(as_command["scores"], axis=0) >= 0.02).sum())
+
+
+def test_hop_is_that_of_the_request(service, song):
+    reply = service.post("/v1/tag?over_time=true&hop_s=1", song.read_bytes()).json()
+    assert (reply["hop_s"], len(reply["times_s"])) == (0.992, 8)
+
+
+def test_form_is_answered_as_the_bare_file(service, song, answered):
+    reply = service.ask("POST", "/v1/tag?over_time=true&top=5", files={"file": ("song.flac", song.read_bytes())})
+    assert reply.json() == answered
+
+
+def test_many_at_once_get_their_own_answers(service):
+    """Their patches share batches."""
+    sounds = [encoded(tone(6.0, hz=hz)) for hz in (110, 220, 440, 880)]
+    tagger = taggram.Tagger(device="cpu")
+    wanted = [tagger.tag(sound).scores for sound in sounds]
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda sound: service.post("/v1/tag?over_time=true", sound).json(), sounds * 3))
+    np.testing.assert_allclose([reply["scores"] for reply in replies], wanted * 3, rtol=0, atol=1e-5)
+
+
+def test_note_about_a_wrong_suffix_is_that_of_the_command(service, song):
+    assert "FLAC by content, not .mp3" in service.post("/v1/tag?name=song.mp3", song.read_bytes()).json()["notes"]
+
+
+def test_short_sound_is_padded(service):
+    assert service.post("/v1/tag", encoded(tone(0.5))).json()["padded"] is True
+
+
+def test_picture_comes_with_the_tags(service, song):
+    picture = service.post("/v1/tag?picture=true", song.read_bytes()).json()["picture"]
+    with Image.open(io.BytesIO(base64.b64decode(picture.removeprefix("data:image/png;base64,")))) as image:
+        assert image.format == "PNG"
+
+
+def test_picture_comes_alone_where_only_that_is_accepted(service, song):
+    reply = service.post("/v1/tag", song.read_bytes(), headers={"Accept": "image/png"})
+    assert reply.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(reply.content)) as image:
+        assert min(image.size) > 300
+
+
+# -- embeddings and lists ----------------------------------------------------------------------------------------------
+
+
+def test_embedding_is_that_of_python(service, song):
+    reply = service.post("/v1/embed", song.read_bytes()).json()
+    wanted = taggram.Tagger(device="cpu").embed(song)
+    np.testing.assert_allclose(reply["features"], wanted, rtol=0, atol=1e-4)
+    assert (reply["layer"], len(reply["times_s"])) == ("penultimate", N_PATCHES)
+
+
+def test_mean_of_a_layer_is_one_row(service, song):
+    reply = service.post("/v1/embed?layer=cnn1&mean=true", song.read_bytes()).json()
+    assert (reply["layer"], np.shape(reply["features"])) == ("cnn1", (1, 64))
+
+
+def test_embedding_comes_as_npz_too(service, song):
+    with np.load(io.BytesIO(service.post("/v1/embed?format=npz", song.read_bytes()).content)) as arrays:
+        assert arrays["features"].shape == (N_PATCHES, 200)
+
+
+def test_models_are_listed_with_what_a_page_needs(service):
+    reply = service.ask("GET", "/v1/models").json()
+    assert [(one["name"], one["kit"], len(one["tags"])) for one in reply["models"]] == [("musicnn.mtt", False, N_TAGS)]
+    assert reply["limits"]["max_duration_s"] == 600
+
+
+def test_tags_are_listed_in_the_order_of_the_model(service):
+    tags = service.ask("GET", "/v1/tags?model=musicnn.mtt").json()["tags"]
+    assert tuple(tags) == load_vocabulary("mtt50_musicnn")
+
+
+# -- what stands around it ---------------------------------------------------------------------------------------------
+
+
+def test_service_says_that_it_is_ready(service):
+    assert service.ask("GET", "/healthz").json() == {"status": "ready"}
+
+
+def test_id_of_a_request_comes_back(service):
+    assert service.ask("GET", "/healthz", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "two words"])
+def test_id_that_is_none_is_replaced(service, given):
+    made = service.ask("GET", "/nothing", headers={"X-Request-ID": given}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+def test_log_says_what_became_of_a_request_and_not_what_it_was(service, song):
+    service.post("/v1/tag?name=secret.flac", song.read_bytes(), headers={"X-Request-ID": "logged"})
+    (line,) = [line for line in service.events("request") if line["id"] == "logged"]
+    assert (line["route"], line["status"], line["model"], line["sound_s"]) == ("/v1/tag", 200, "musicnn.mtt", SECONDS)
+    assert "secret" not in json.dumps(service.log)
+
+
+def test_requests_and_sound_are_counted(service, song):
+    lines = ('taggram_requests_total{route="/v1/tag",status="200"}', 'taggram_sound_seconds_total{model="musicnn.mtt"}')
+    before = [service.metric(line) for line in lines]
+    service.post("/v1/tag", song.read_bytes())
+    assert [service.metric(line) - old for line, old in zip(lines, before)] == [1, SECONDS]
+
+
+def test_documentation_loads_nothing_from_elsewhere(service):
+    page = service.ask("GET", "/docs").text
+    places = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(places) == 3
+    assert [service.ask("GET", f"/{place}").status_code for place in places] == [200] * 3
+    assert not re.search("https?://", page)
+
+
+def test_documentation_is_of_the_version_that_its_page_reads(service):
+    document = service.ask("GET", "/openapi.json")
+    assert document.json()["openapi"] == "3.0.3"
+    assert set(document.json()["paths"]) == {
+        "/v1/tag", "/v1/embed", "/v1/models", "/v1/tags", "/healthz", "/metrics"
+    }  # fmt: skip
+    assert '"null"' not in document.text
+
+
+def test_page_and_its_files_are_there(service):
+    page = service.ask("GET", "/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert service.ask("GET", "/static/plotly.min.js").status_code == 200
+
+
+def test_file_that_a_browser_has_is_not_sent_again(service):
+    tag = service.ask("GET", "/static/style.css").headers["etag"]
+    assert service.ask("GET", "/static/style.css", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_pages_from_elsewhere_may_not_ask(service):
+    assert "access-control-allow-origin" not in service.ask("GET", "/healthz", headers={"Origin": "http://x"}).headers
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("target", "content", "headers", "status", "error"),
+    [
+        ("/v1/tag", b"", {}, 422, "AudioError"),
+        ("/v1/tag", b"no sound at all" * 1000, {}, 422, "AudioError"),
+        ("/v1/tag", b'{"a": 1}', {"Content-Type": "application/json"}, 422, "AudioError"),
+        ("/v1/tag?top=0", b"x", {}, 422, "ConfigError"),
+        ("/v1/tag?top=x", b"x", {}, 422, "ConfigError"),
+        ("/v1/tag?threshold=nan", b"x", {}, 422, "ConfigError"),
+        ("/v1/tag?hop_s=inf", b"x", {}, 422, "ConfigError"),
+        ("/v1/tag?hop_s=0.001", encoded(tone(0.5)), {}, 422, "ConfigError"),
+        ("/v1/tag?tops=3", b"x", {}, 422, "ConfigError"),
+        ("/v1/tag?model=musicn.mtt", b"x", {}, 422, "UnknownNameError"),
+        ("/v1/embed?layer=penultimat", b"x", {}, 422, "UnknownNameError"),
+        ("/v1/embed?format=xml", b"x", {}, 422, "ConfigError"),
+        ("/v1/nothing", b"x", {}, 404, "RequestError"),
+        ("/healthz", b"x", {}, 405, "RequestError"),
+        ("/v1/tag", PART + b"cut", FORM, 400, "RequestError"),
+        ("/v1/tag", b"--b--\r\n", FORM, 400, "RequestError"),
+        ("/v1/tag", b"x", {"Content-Type": "multipart/form-data"}, 400, "RequestError"),
+        ("/v1/tag", b"--x", FORM, 400, "RequestError"),
+    ],
+)
+def test_bad_request_is_refused_with_what_is_wrong(service, target, content, headers, status, error):
+    reply = service.post(target, content, headers=headers)
+    assert (reply.status_code, list(reply.json()), reply.json()["error"]) == (status, ["error", "message"], error)
+
+
+def test_wrong_name_is_answered_with_a_near_one(service):
+    assert "Did you mean musicnn.mtt?" in service.post("/v1/tag?model=musicn.mtt", b"x").json()["message"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../etc/passwd", "/etc/passwd", "a\x00b\n.wav", "..\\..\\x", "\N{SNOWMAN}" * 300]
+)
+def test_name_is_only_echoed(service, name):
+    reply = service.ask("POST", "/v1/tag", encoded(tone(0.5)), params={"name": name})
+    path = reply.json()["path"]
+    assert path.isprintable()
+    assert path == name[:200] or "\\x00" in path
+
+
+def test_name_in_a_form_is_only_echoed(service):
+    form = PART.replace(b"a.wav", b"../../../tmp/pwned.wav") + encoded(tone(0.5)) + b"\r\n--b--\r\n"
+    assert service.post("/v1/tag", form, headers=FORM).json()["path"] == "../../../tmp/pwned.wav"
+
+
+@pytest.mark.parametrize("place", ["../../../../etc/passwd", "..%2f..%2fserver.py", "index.html", "%2e%2e/server.py"])
+def test_only_listed_files_are_given(service, place):
+    assert service.ask("GET", f"/static/{place}").status_code == 404
+
+
+def test_nothing_is_left_of_uploads(service):
+    left = {path.name for path in service.spool.rglob("*") if path.is_file()}
+    assert left == {"probe"}
+
+
+# -- who may ask -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(weights, tmp_path_factory):
+    """A service with a token, which pages of one origin may ask."""
+    spool = tmp_path_factory.mktemp("spool")
+    with served(spool, "--cors", "https://a.example", TAGGRAM_TOKEN="t0ken") as running:
+        yield running
+
+
+@pytest.mark.parametrize("given", [None, "Bearer", "Bearer wrong", "Basic t0ken", "t0ken", "Bearer t0ken2"])
+@pytest.mark.parametrize("target", ["/v1/tag", "/v1/models", "/metrics"])
+def test_request_without_the_token_is_refused(guarded, target, given):
+    headers = {} if given is None else {"Authorization": given}
+    reply = guarded.ask("POST" if target == "/v1/tag" else "GET", target, headers=headers)
+    assert (reply.status_code, reply.json()["error"]) == (401, "UnauthorizedError")
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+def test_request_with_the_token_is_answered(guarded):
+    assert guarded.ask("GET", "/v1/models", headers={"Authorization": "Bearer t0ken"}).status_code == 200
+
+
+@pytest.mark.parametrize("target", ["/healthz", "/", "/static/style.css", "/docs", "/openapi.json"])
+def test_what_holds_no_secret_needs_no_token(guarded, target):
+    assert guarded.ask("GET", target).status_code == 200
+
+
+def test_token_is_not_passed_on_to_decoders(guarded):
+    for pid in guarded.decoders():
+        assert b"t0ken" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_pages_of_the_named_origin_may_ask(guarded):
+    wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": "https://a.example", **wish})
+    assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "https://a.example")
+    reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": "https://b.example", **wish})
+    assert "access-control-allow-origin" not in reply.headers
