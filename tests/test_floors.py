@@ -41,6 +41,7 @@ HOMES = {  # heavy package: the only places that may import it
         "_workers",
         "apps/_looking",
         "apps/bench",
+        "apps/export",
         "apps/doctor",
     },
     "av": {"audio", "apps/doctor"},
@@ -61,6 +62,7 @@ HOMES = {  # heavy package: the only places that may import it
     "pyarrow": {"learning", "apps/_parquet"},
     "sklearn": {"learning", "studies"},
     "mir_eval": {"learning"},
+    "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
     "typer": {"apps/cli"},
     "rich": {"apps"},
 }

@@ -21,7 +21,10 @@ from taggram.models import list_models, load_card
 from taggram.models._weights import cache_folder, is_offline
 
 NEEDED = ("torch", "numpy", "soundfile", "soxr", "safetensors", "matplotlib", "typer", "rich")
-EXTRAS = {"codecs": ("av", "m4a, aac, opus, wma, webm, the sound of video, and damaged files")}
+EXTRAS = {
+    "codecs": ("av", "m4a, aac, opus, wma, webm, the sound of video, and damaged files"),
+    "write": ("mutagen", "tags in files"),
+}
 SOUNDFILE_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 PYAV_CODECS = {"m4a and aac": "aac", "opus": "opus", "wma": "wmav2", "ac3": "ac3", "alac": "alac"}
 
