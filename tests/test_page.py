@@ -1,0 +1,193 @@
+"""The page of the service in a real browser, with a real service behind it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from tests._served import served
+from tests._sounds import encoded, noise, tone
+
+SHOWN = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def service(weights, tmp_path_factory):
+    with served(tmp_path_factory.mktemp("spool"), "--model", weights) as one:
+        yield one
+
+
+@pytest.fixture
+def page(browser, service):
+    """The page, what it complained of, and what it asked for."""
+    context = browser.new_context(
+        viewport={"width": 1100, "height": 900}, permissions=["microphone"], accept_downloads=True
+    )
+    page = context.new_page()
+    page.errors, page.asked = [], []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and page.errors.append(line.text))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(f"http://127.0.0.1:{service.port}/")
+    page.get_by_role("checkbox", name="musicnn.mtt").wait_for(timeout=SHOWN)
+    yield page
+    context.close()
+
+
+def sound_file(name="song.wav", seconds=6.0):
+    quiet_then_loud = np.concatenate([tone(seconds / 2), noise(seconds / 2)[:, 0]]).astype(np.float32)
+    return {"name": name, "mimeType": "audio/wav", "buffer": encoded(quiet_then_loud)}
+
+
+@pytest.fixture
+def shown(page):
+    """The page with a sound that is tagged."""
+    page.get_by_label("Choose a file").set_input_files(sound_file())
+    page.locator("#result").wait_for(timeout=SHOWN)
+    page.locator("#figure .heatmaplayer image").first.wait_for(timeout=SHOWN)
+    return page
+
+
+def saved(page, button):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=button).click()
+    return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+
+def test_sound_is_shown_with_its_best_tag_first(shown):
+    scores = [float(text) for text in shown.locator("#tables td.number").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+    assert scores
+
+
+def test_page_asks_nobody_else(shown, service):
+    own = (f"http://127.0.0.1:{service.port}/", "blob:", "data:")
+    assert [address for address in shown.asked if not address.startswith(own)] == []
+
+
+def test_page_complains_of_nothing(shown):
+    assert shown.errors == []
+
+
+def test_dropped_file_is_tagged(page):
+    file = sound_file("dropped.wav")
+    transfer = page.evaluate_handle(
+        """([bytes, name]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], name));
+            return transfer;
+        }""",
+        [list(file["buffer"]), file["name"]],
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    page.get_by_role("heading", name="dropped.wav").wait_for(timeout=SHOWN)
+
+
+def test_example_is_tagged(page):
+    page.get_by_role("button", name="Take the example").click()
+    page.get_by_role("heading", name="example.flac").wait_for(timeout=SHOWN)
+
+
+def test_click_on_the_taggram_moves_the_player_there(shown):
+    box = shown.locator("#figure .heatmaplayer image").first.bounding_box()
+    shown.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown.wait_for_function("Math.abs(document.getElementById('player').currentTime - 3) < 0.7")
+
+
+def test_playhead_stands_where_the_player_is(shown):
+    shown.evaluate("document.getElementById('player').currentTime = 3")
+    shown.wait_for_function("document.getElementById('timeline').getAttribute('aria-valuenow') === '3.0'")
+    head, image = shown.locator("#playhead").bounding_box(), shown.locator("#figure .heatmaplayer image").first
+    box = image.bounding_box()
+    assert head["x"] == pytest.approx(box["x"] + box["width"] / 2, abs=box["width"] / 10)
+
+
+def test_strongest_moment_of_a_tag_is_played(shown):
+    shown.get_by_role("button", name="hear").first.click()
+    shown.wait_for_function("!document.getElementById('player').paused")
+
+
+def test_keys_move_the_player(shown):
+    shown.locator("#timeline").focus()
+    shown.keyboard.press("ArrowRight")
+    shown.wait_for_function("document.getElementById('player').currentTime === 1")
+
+
+def test_tags_are_searched(shown):
+    shown.get_by_label("Tags with").fill("guit")
+    assert shown.locator("#tables tbody th").all_text_contents() in ([], ["guitar"])
+
+
+def test_threshold_leaves_out_tags(shown):
+    before = shown.locator("#tables tbody tr").count()
+    shown.get_by_label("that reach").fill("0")
+    assert shown.locator("#tables tbody tr").count() == 50 > before
+
+
+def test_file_that_is_no_sound_is_told(page):
+    page.get_by_label("Choose a file").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all" * 100}
+    )
+    page.locator("#error:not(:empty)").wait_for(timeout=SHOWN)
+    assert "sound" in page.locator("#error").inner_text()
+    assert not page.locator("#result").is_visible()
+
+
+def test_good_file_after_a_bad_one_is_shown(page):
+    page.get_by_label("Choose a file").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all" * 100}
+    )
+    page.locator("#error:not(:empty)").wait_for(timeout=SHOWN)
+    page.get_by_label("Choose a file").set_input_files(sound_file())
+    page.locator("#result").wait_for(timeout=SHOWN)
+    assert page.locator("#error").inner_text() == ""
+
+
+def test_json_is_that_of_the_service(shown, service):
+    name, data = saved(shown, "Save JSON")
+    answer = service.post("/v1/tag?over_time=true&top=100000&hop_s=1&name=song.wav", sound_file()["buffer"]).json()
+    assert (name, json.loads(data)) == ("song.json", answer)
+
+
+def test_csv_has_a_row_for_each_patch_and_tag(shown):
+    name, data = saved(shown, "Save CSV")
+    rows = list(csv.DictReader(io.StringIO(data.decode())))
+    patches = {row["time_s"] for row in rows}
+    assert (name, len(rows)) == ("song.csv", 50 * len(patches))
+    assert {"0.000", "0.992"} <= patches
+
+
+def test_picture_is_a_png(shown):
+    name, data = saved(shown, "Save picture")
+    assert (name, data[:4]) == ("song.png", b"\x89PNG")
+
+
+def test_every_control_has_a_name(shown):
+    nameless = shown.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, a, audio, meter, [role=slider]')].filter(one =>
+            !(one.getAttribute('aria-label') || one.ariaLabel || one.textContent.trim() || one.labels?.length))
+            .map(one => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_page_fits_a_phone(browser, service):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(f"http://127.0.0.1:{service.port}/")
+    page.get_by_label("Choose a file").set_input_files(sound_file())
+    page.locator("#result").wait_for(timeout=SHOWN)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_takes_the_colours_of_the_system(browser, service, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(f"http://127.0.0.1:{service.port}/")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, colour.strip("rgb()").split(","))) > 380) == (scheme == "light")
+    page.close()
