@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from _sounds import encoded, noise, tone
 from PIL import Image
 
 import taggram
+from taggram.apps._server_settings import ServiceSettings
 from taggram.vocabulary import load_vocabulary
 
 SECONDS = 10
@@ -292,6 +296,37 @@ def test_only_listed_files_are_given(service, place):
 def test_nothing_is_left_of_uploads(service):
     left = {path.name for path in service.spool.rglob("*") if path.is_file()}
     assert left == {"probe"}
+
+
+# -- what the documents say --------------------------------------------------------------------------------------------
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "service.md"
+EXAMPLES = re.findall(r"^    (curl .+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_of_the_document_works(service, tmp_path, example):
+    (tmp_path / "song.mp3").write_bytes(encoded(tone(3.0, 44_100), 44_100, "MP3"))
+    command = example.replace("curl", "curl --noproxy '*' -sSf", 1).replace(
+        "localhost:8000", f"127.0.0.1:{service.port}"
+    )
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_settings_in_the_document_are_those_that_there_are():
+    rows = re.findall(
+        r"^\| (`[^|]+) \| ([^|]+) \|", DOCUMENT.read_text(encoding="utf-8").partition("## Limits")[2], re.M
+    )
+    told = {
+        name: value
+        for names, values in rows
+        for name, value in zip(re.findall("`([a-z_]+)`", names), values.split(", "))
+    }
+    fields = {field.name: field.default for field in dataclasses.fields(ServiceSettings)}
+    assert set(told) == set(fields)
+    numbers = {name: str(value) for name, value in fields.items() if value is not None and value < 10_000}
+    assert {name: told[name].strip() for name in numbers} == numbers
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------

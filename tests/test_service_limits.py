@@ -20,7 +20,7 @@ from taggram.apps._serving import serve_models
 from taggram.errors import ConfigError, UnknownNameError
 
 SMALL = (
-    *("max_upload_mb=1", "max_decoded_mb=20", "header_s=2", "grace_s=2", "least_rate=1000", "n_decoders=1"),
+    *("max_upload_mb=1", "max_decoded_mb=20", "header_s=1", "grace_s=1", "least_rate=1000", "n_decoders=1"),
     *("max_queue=3", "max_values=20_000", "max_connections=20"),
 )
 TOO_MUCH = bytes(1_100_000)
@@ -146,6 +146,13 @@ def test_connection_that_says_nothing_is_closed(service):
     with service.send(b"") as connection:
         connection.settimeout(60)
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_answer_that_is_not_read_is_given_up(service):
+    line = 'taggram_refused_connections_total{reason="slow"}'
+    before = service.metric(line)
+    with service.send(b"GET /static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n" * 4):
+        assert wait_until(lambda: service.metric(line) > before)
 
 
 def test_what_is_no_http_is_refused(service):

@@ -4,6 +4,7 @@ Annotations are no text in this file, since FastAPI reads those of the routes, w
 alone.
 """
 
+from asyncio import to_thread
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import taggram
@@ -115,7 +116,8 @@ def _answer_errors(app: "FastAPI") -> None:
             message = f"{refusal.detail}: {request.method} is not for this address."
         return JSONResponse({"error": kind, "message": message}, refusal.status_code, refusal.headers)
 
-    app.add_exception_handler(TaggramError, answer)
+    for kind in (TaggramError, Exception):
+        app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
 
@@ -262,7 +264,7 @@ def _add_pages(app: "FastAPI") -> None:
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(request: Request, name: str) -> Response:
-        return give(request, pages.static_file(name))
+        return give(request, await to_thread(pages.static_file, name))  # the example takes seconds to be composed
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:

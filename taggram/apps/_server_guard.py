@@ -12,7 +12,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from taggram.apps._server_errors import CutError, ServiceError, UnauthorizedError, fields_of, status_of
+from taggram.apps._server_errors import CutError, NotReadyError, ServiceError, UnauthorizedError, fields_of, status_of
 from taggram.apps._server_log import log
 
 if TYPE_CHECKING:
@@ -59,17 +59,18 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:  # the time for a graceful stop is over
+            facts["error"] = NotReadyError.__name__
+            if not status:
+                await answer_error(NotReadyError("the service is stopping."), send_on)
         except Exception as error:
             facts["error"] = type(error).__name__
             if isinstance(error, TimeoutError) and status:
                 status = int(CutError.status)  # it left its answer unread
-            elif not status:
-                status = status_of(error)
-                if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                    log("request failed", level=logging.ERROR, error=error, id=request_id)
+            elif status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
+                log("request failed", level=logging.ERROR, error=error, id=request_id)
+            if not status:
                 await answer_error(error, send_on)
-            else:
-                raise
         finally:
             route = getattr(scope.get("route"), "path", OTHER)
             self._metrics.requests.labels(route, str(status)).inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
 
     uvicorn begins to count the time of a connection at its first answer and stops at its next byte, so a head that
     comes byte by byte holds a connection for ever. Here there is always a clock on a connection that has no request:
-    until its head is whole, and while the rest of a body is thrown away that was answered early.
+    until its head is whole, while the rest of a body is thrown away that was answered early, and while an answer is
+    read.
 
     Args:
         settings: of the service.
@@ -37,6 +39,7 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._clock: asyncio.TimerHandle | None = None
+            self._n_unread = math.inf  # bytes of answers that the client had not taken when the clock last ran out
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Begin, unless there are too many."""
@@ -87,11 +90,18 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
                 self._clock = None
 
         def _end_slow(self) -> None:
-            if self.transport.is_closing():
+            n_unread = self.transport.get_write_buffer_size()
+            if n_unread and n_unread < self._n_unread:  # it reads its answer, if slowly
+                self._n_unread = n_unread
+                self._wind_clock()
+                return
+            if self.transport.is_closing() and not n_unread:
                 return
             metrics.refused.labels("slow").inc()
             cycle: Any = self.cycle
-            if cycle is None:
+            if n_unread:
+                self.transport.abort()  # to close it would wait for the client
+            elif cycle is None:
                 self._refuse(408, "TooSlowError", f"the head of the request took longer than {settings.header_s:g} s.")
             else:
                 self.transport.close()  # the client has had an answer before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import queue
 import shutil
@@ -136,6 +137,7 @@ class Service:
         self._decoders = Decoders(settings, MAX_SAMPLE_RATE, self.metrics.restarts.inc)
         self._batches: Batches | None = None
         self._is_loaded = asyncio.Event()
+        self._probing = asyncio.Lock()
         self._seconds_a_job = FIRST_GUESS_S
         self.metrics.follow(uploads=lambda: self.uploads.n_coming, queue=lambda: self.n_jobs)
 
@@ -169,7 +171,10 @@ class Service:
 
     async def is_ready(self) -> bool:
         """Say whether the networks are loaded and a decoder answers."""
-        return self.is_loaded and await asyncio.to_thread(self._decoders.answer, self._folder)
+        if not self.is_loaded:
+            return False
+        async with self._probing:  # one at a time, so that many who ask do not take all threads
+            return await asyncio.to_thread(self._decoders.answer, self._folder)
 
     async def tagger(self, name: str | None) -> ServedTagger:
         """Give the tagger that is asked for; wait for it while the service starts.
@@ -263,7 +268,7 @@ class Service:
             except BaseException as error:  # whoever waits for the answer must get one
                 job.answer.set_exception(error)
                 if not isinstance(error, TaggramError):
-                    log("work failed", level=40, error=error)
+                    log("work failed", level=logging.ERROR, error=error)
             else:
                 self._seconds_a_job += 0.1 * (time.monotonic() - begun - self._seconds_a_job)
                 job.answer.set_result(answer)

@@ -12,8 +12,8 @@ from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
 from taggram.apps._tagging import TaggerSettings
 from taggram.errors import ConfigError, did_you_mean
 from taggram.models._registry import is_model_file, title_of
+from taggram.tagger import DEFAULT_MODEL
 
-DEFAULT_MODEL = "musicnn.mtt"
 TOKEN_VARIABLE = "TAGGRAM_TOKEN"  # noqa: S105 (its name)
 
 
@@ -21,6 +21,8 @@ def serve_models(
     models: Sequence[str],
     words: Sequence[str],
     *,
+    kits: Sequence[str] = (),
+    engine: str = "torch",
     host: str,
     port: int,
     token: str | None,
@@ -32,8 +34,10 @@ def serve_models(
     """Serve models until told to stop.
 
     Args:
-        models: names or files; none is the default model.
+        models: names or files.
         words: settings as KEY=VALUE.
+        kits: files of kits. Without models and kits, the default model is offered.
+        engine: what runs networks.
         host: address to listen on.
         port: port; 0 is any that is free.
         token: what requests must bear, or None.
@@ -52,7 +56,13 @@ def serve_models(
     access = Access(host=host, port=port, token=token, cors=tuple(cors))
     settings = _settings({"max_duration_s": max_duration_s, **parse_options(words)})
     os.environ.pop(TOKEN_VARIABLE, None)  # decoders, which meet hostile files, need not have it
-    offered = [_offered(model, settings, device) for model in models or [DEFAULT_MODEL]]
+    if not models and not kits:
+        models = [DEFAULT_MODEL]
+    wanted = [
+        *(TaggerSettings(DEFAULT_MODEL, None, max_duration_s, device, engine, kit=kit) for kit in kits),
+        *(TaggerSettings(model, None, max_duration_s, device, engine) for model in models),
+    ]
+    offered = [_offered(one) for one in wanted]
     names = [one.name for one in offered]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two models are called {', '.join(sorted(twice))}; a service needs a name for each.")
@@ -70,8 +80,11 @@ def _settings(given: dict[str, object]) -> ServiceSettings:
     return ServiceSettings(**given)  # type: ignore[arg-type]  # their types are checked there
 
 
-def _offered(model: str, settings: ServiceSettings, device: str) -> ServedModel:
-    """Check a model, and have its weights at hand."""
-    ready = TaggerSettings(model, None, settings.max_duration_s, device).ready()
-    name = title_of(model) if is_model_file(model) else model
-    return ServedModel(name=name, settings={"model": ready["model"]})
+def _offered(wanted: TaggerSettings) -> ServedModel:
+    """Check a model or a kit, and have the weights at hand."""
+    wanted.ready()
+    if wanted.kit is not None:
+        own: dict[str, object] = {"kit": wanted.kit}
+        return ServedModel(name=title_of(wanted.kit), settings=own | {"engine": wanted.engine}, is_kit=True)
+    name = title_of(wanted.model) if is_model_file(wanted.model) else wanted.model
+    return ServedModel(name=name, settings={"model": wanted.model, "engine": wanted.engine})
