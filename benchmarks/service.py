@@ -180,28 +180,33 @@ class Load:
         clients = [asyncio.create_task(self.client(self.pick)) for _ in range(n_clients)]
         clients += [asyncio.create_task(self.client(self.pick_slow)) for _ in range(SLOW_CLIENTS)]
         rates: dict[str, list[float]] = {"service": [], "command": []}
+        cpu: dict[str, list[float]] = {"service": [], "command": []}
         while time.monotonic() - begun < seconds:
             self.seen.n_good = 0
-            turn = time.monotonic()
+            turn, cpu_before = time.monotonic(), cpu_s(family_of(server))
             self.may_send.set()
             await asyncio.sleep(TURN_S)
             self.may_send.clear()
             while self.seen.n_flying:
                 await asyncio.sleep(0.05)
             rates["service"].append(self.seen.n_good / (time.monotonic() - turn))
-            rates["command"].append(await asyncio.to_thread(self.command_rate, tagger))
+            cpu["service"].append((cpu_s(family_of(server)) - cpu_before) / max(1, self.seen.n_good))
+            rate, cpu_a_clip = await asyncio.to_thread(self.command_rate, tagger, server)
+            rates["command"].append(rate)
+            cpu["command"].append(cpu_a_clip)
         self.is_over = True
         self.may_send.set()
         await asyncio.wait(clients, timeout=60)
         watch.cancel()
-        return self.report(rates, memory, time.monotonic() - begun)
+        return {"cpu s a clip": cpu, **self.report(rates, memory, time.monotonic() - begun)}
 
-    def command_rate(self, tagger: Tagger) -> float:
-        """Do what `taggram tag` does, and give clips a second."""
-        begun, n_done = time.monotonic(), 0
+    def command_rate(self, tagger: Tagger, server: int) -> tuple[float, float]:
+        """Do what `taggram tag` does, and give clips a second, and seconds of CPU a clip."""
+        workers = family_of(os.getpid()) - family_of(server) - {os.getpid()}
+        begun, cpu_before, n_done = time.monotonic(), cpu_s(workers), 0
         while time.monotonic() - begun < COMMAND_TURN_S:
             n_done += len(list(tagger.tag_many(self.files)))
-        return n_done / (time.monotonic() - begun)
+        return n_done / (time.monotonic() - begun), (cpu_s(workers) - cpu_before) / n_done
 
     async def watch(self, server: int, begun: float, memory: list[tuple[float, float]]) -> None:
         """Note the memory of the server and its decoders, in MB, every second."""
@@ -405,13 +410,25 @@ async def drip(kept: Connection, first: bytes, drop: bytes) -> Reply:
         return await answer
 
 
+def family_of(pid: int) -> set[int]:
+    """Give a process and those that it started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {pid, *(int(child) for children in lists for child in children.read_text().split())}
+
+
+def cpu_s(processes: set[int]) -> float:
+    """Give the CPU seconds that processes have used so far."""
+    ticks = 0
+    for pid in processes:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(pid: int) -> float:
     """Give the resident memory of a process and of those that it started, in MB; shared pages count once."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children += task.joinpath("children").read_text().split()
     total = 0
-    for one in {str(pid), *children}:
+    for one in family_of(pid):
         try:
             for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
                 total += int(line.split()[1]) if line.startswith("Pss:") else 0
@@ -429,6 +446,8 @@ def print_report(report: dict[str, Any]) -> bool:
     print(f"  good clips a second, service   {Spread.of(rates['service']):.2f}")
     print(f"  clips a second, command line   {Spread.of(rates['command']):.2f}")
     print(f"  share of the command line's    {share:.2f}; promised: at least {LEAST_SHARE}")
+    for name in ("service", "command"):
+        print(f"  CPU seconds a clip, {name:11}{Spread.of(report['cpu s a clip'][name]):.3f}")
     print(f"  latency of {report['n_good']} good answers: p50 {report['p50_s']:.2f} s, p95 {report['p95_s']:.2f} s")
     print(f"  scores differ by {report['worst difference of a score']:.1e}; promised: at most {TOLERANCE:.0e}")
     growth = report["memory after it, MB"] / report["memory in the first minute, MB"]

@@ -262,6 +262,8 @@ class Service:
         """Do one job after the other."""
         while True:
             job = self._jobs.get()
+            if not job.answer.set_running_or_notify_cancel():
+                continue
             begun = time.monotonic()
             try:
                 answer = job.work(self._decoders)

@@ -67,9 +67,9 @@ def run_service(
     with _listen(access) as listener, Service(models, settings, device=device, spool=spool) as service:
         address, port = listener.getsockname()[:2]
         place = f"[{address}]" if ":" in address else address
+        log("listening", url=f"http://{place}:{port}/", port=port, models=list(service.models))
         if access.token is None and not ipaddress.ip_address(address).is_loopback:
             log("open to the network without a token", level=logging.WARNING)
-        log("listening", url=f"http://{place}:{port}/", port=port, models=list(service.models))
         asyncio.run(_serve(service, access, listener))
         n_left = service.n_jobs
         log("stopped", unanswered=n_left)
