@@ -181,6 +181,20 @@ def test_tags_that_others_add_meanwhile_stay(file):
     assert TAGS[0] not in str(others(file))
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_another_program_may_change_the_version_of_a_tag_meanwhile(song, version):
+    theirs = mutagen.id3.ID3(song)
+    theirs.save(v2_version=version)
+    write_tags(song, TAGS, field="genre")
+    theirs = mutagen.id3.ID3(song)
+    theirs.save(v2_version=7 - version, v23_sep=None)
+    undo_tags(song)
+    tags = mutagen.File(song).tags
+    assert tags.version == (2, 7 - version, 0)
+    assert "; ".join(tags["TCON"].text).replace("/", "; ") == "Schlager; Polka"
+    assert tags["TIT2"].text == ["Höhe"]
+
+
 def test_own_field_without_a_record_is_ours(song):
     theirs = mutagen.File(song)
     theirs.tags.add(mutagen.id3.TXXX(encoding=3, desc="TAGGRAM", text=["by a plugin"]))
@@ -207,22 +221,28 @@ def test_name_that_is_none_for_tags_is_refused(song, name):
         write_tags(song, TAGS, field=name)
 
 
+def record(layout=None, fields=None, version=1):
+    """A record of what was written, as text."""
+    return json.dumps({"version": version, "exists": True, "layout": layout or {}, "fields": fields or {}})
+
+
 @pytest.mark.parametrize(
-    "record",
+    "text",
     [
         "x",
         "{",
         "[]",
-        json.dumps({"version": 2, "exists": True, "layout": {}, "fields": {}}),
-        json.dumps({"version": 1, "exists": True, "layout": {"room": 10**12}, "fields": {}}),
-        json.dumps({"version": 1, "exists": True, "layout": {"room": -1}, "fields": {}}),
-        json.dumps({"version": 1, "exists": True, "layout": {}, "fields": {"title": {"values": ["x"], "was": []}}}),
-        json.dumps({"version": 1, "exists": True, "layout": {}, "fields": {"a": {"values": ["x"], "was": [[0, "*"]]}}}),
+        record(version=2),
+        record({"room": 10**12}),
+        record({"room": -1}),
+        record({"version": "x"}, {"genre": {"values": ["Schlager", "Polka"], "was": [[0, ""]]}}),
+        record(fields={"title": {"values": ["x"], "was": []}}),
+        record(fields={"a": {"values": ["x"], "was": [[0, "*"]]}}),
     ],
 )
-def test_record_that_is_damaged_is_refused(song, record):
+def test_record_that_is_damaged_is_refused(song, text):
     theirs = mutagen.File(song)
-    theirs.tags.add(mutagen.id3.TXXX(encoding=3, desc="TAGGRAM_UNDO", text=[record]))
+    theirs.tags.add(mutagen.id3.TXXX(encoding=3, desc="TAGGRAM_UNDO", text=[text]))
     theirs.save()
     before = song.read_bytes()
     with pytest.raises(FileTagsError, match="TAGGRAM_UNDO"):

@@ -45,6 +45,7 @@ def check_may_write(path: Path) -> None:
 
 def replace_spliced(
     path: Path,
+    status: os.stat_result,
     splices: Sequence[Splice],
     finish: Callable[[BinaryIO], None],
     check: Callable[[Path], None],
@@ -56,6 +57,7 @@ def replace_spliced(
 
     Args:
         path: the file itself, and no link to it.
+        status: of it when it was looked at; if it is another one by now, the splices are none for it.
         splices: what is changed.
         finish: does the rest to the new file.
         check: raises if the new file is not as it should be.
@@ -70,8 +72,7 @@ def replace_spliced(
         OSError: it cannot be written.
     """
     _sweep(path.parent)
-    status = path.stat()
-    aside = path.with_name(f"{PREFIX}{secrets.token_hex(8)}{path.suffix}")
+    aside = path.with_name(PREFIX + secrets.token_hex(8))  # without a suffix, so that no player takes it for sound
     with _new_file(aside, alive) as file:
         with path.open("rb") as old:
             _copy(old, file, splices)

@@ -70,7 +70,7 @@ class ChunkTags(Id3Tag):
 
     def fitted(self, items: Sequence[bytes], first: Sequence[bytes], layout: Layout) -> Layout:
         """Use the room after the frames, and leave some at the end of the file."""
-        return {"room": max(ROOM_AT_END, room_left(items, first, layout))}
+        return {**layout, "room": max(ROOM_AT_END, room_left(items, first, layout))}
 
     def splices(self, items: Sequence[bytes] | None, layout: Layout) -> list[Splice]:
         """Put another chunk in the place of this one."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from taggram.apps._file_tags_fields import JOINED_BY, Field
+from taggram.apps._file_tags_fields import JOINED_BY, RECORD, Field
 from taggram.apps._file_tags_record import Layout, Splice, room_left, room_of
 from taggram.errors import FileTagsError
 
 HEADER = 10
+VERSIONS = (2, 3, 4)  # of ID3v2
 NEW_VERSION = 4
 UNSYNCHRONISED, EXTENDED, FOOTER = 0x80, 0x40, 0x10
 LARGEST = 2**28 - 1
@@ -65,7 +66,7 @@ class Id3Tag:
             FileTagsError: it has parts that hardly any program writes, or is damaged.
         """
         version, flags = data[3], data[5]
-        if version not in (2, 3, 4):
+        if version not in VERSIONS:
             raise FileTagsError(f"its ID3 tag is of version 2.{version}; 2.2, 2.3 and 2.4 are known")
         if flags & EXTENDED or (version == 4 and flags & FOOTER):
             raise FileTagsError("its ID3 tag has an extended header or a footer, which cannot be kept as they are")
@@ -83,7 +84,7 @@ class Id3Tag:
         items, rest = walks[best]
         room, tail = (0, rest) if any(rest) else (len(rest), b"")
         is_plain = version < 4 or best == 1
-        return cls(True, version, flags, items, {"room": room}, tail, is_plain)
+        return cls(True, version, flags, items, {"room": room, "version": version}, tail, is_plain)
 
     def place(self, field: Field) -> str:
         """Give the name of a field: a frame, and a description where it has one."""
@@ -115,9 +116,18 @@ class Id3Tag:
         content = ends.join(text.encode(ENCODINGS[encoding]) for text in described)
         return [self._frame(id_, bytes([encoding]) + (LANGUAGE if id_ == "COMM" else b"") + content)]
 
+    def translated(self, items: Sequence[bytes], field: Field, layout: Layout) -> list[bytes]:
+        """Give frames as they were, or their texts if another program has changed the version of the tag."""
+        version = layout.get("version", self.version)
+        if version == self.version or not items:
+            return list(items)
+        if version not in VERSIONS:
+            raise FileTagsError(f"the field {RECORD} says that its ID3 tag was of version 2.{version}; that is damaged")
+        return self.make(field, replace(self, version=version).values(items))
+
     def fitted(self, items: Sequence[bytes], first: Sequence[bytes], layout: Layout) -> Layout:
         """Use the room after the frames."""
-        return {"room": room_left(items, first, layout)}
+        return {**layout, "room": room_left(items, first, layout)}
 
     def render(self, items: Sequence[bytes], layout: Layout) -> bytes:
         """Put a tag together.

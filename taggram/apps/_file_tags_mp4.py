@@ -168,6 +168,10 @@ class Mp4Tags:
         parts += [Atom(b"data", struct.pack(">II", TEXT, 0) + value.encode()) for value in values]
         return [Atom(name.encode("latin-1"), parts=parts).render()]
 
+    def translated(self, items: Sequence[bytes], field: Field, layout: Layout) -> list[bytes]:  # noqa: ARG002
+        """Give atoms as they were."""
+        return list(items)
+
     def fitted(self, items: Sequence[bytes], first: Sequence[bytes], layout: Layout) -> Layout:
         """Use the free atom after the list, where there is one."""
         return layout if room_of(layout) is None else {**layout, "room": room_left(items, first, layout)}

@@ -66,6 +66,9 @@ class TagBlock(Protocol):
     def make(self, field: Field, values: Sequence[str]) -> list[bytes]:
         """Make the items of a field."""
 
+    def translated(self, items: Sequence[bytes], field: Field, layout: Layout) -> list[bytes]:
+        """Give items of a field that lay in the file by some layout as they have to be now."""
+
     def fitted(self, items: Sequence[bytes], first: Sequence[bytes], layout: Layout) -> Layout:
         """Lay out items in the room of those that were there first, where that is enough."""
 
@@ -137,7 +140,10 @@ def find_original(block: TagBlock) -> Original:
         there = of_field(block, block.items, find_field(name))
         if block.values([item for _, item in there]) == one.values:
             ours.update(index for index, _ in there)
-            was += one.was
+            was += zip(
+                (index for index, _ in one.was),
+                block.translated([item for _, item in one.was], find_field(name), layout),
+            )
         else:
             changed.append(name)
             del written[name]

@@ -82,6 +82,10 @@ class VorbisComments:
         """Make a comment a value."""
         return [f"{self.place(field)}={value}".encode() for value in values]
 
+    def translated(self, items: Sequence[bytes], field: Field, layout: Layout) -> list[bytes]:  # noqa: ARG002
+        """Give comments as they were."""
+        return list(items)
+
     def finish(self, file: BinaryIO) -> None:
         """Leave the new file as it is."""
 

@@ -65,12 +65,14 @@ class _Opened:
 
     Attributes:
         path: the file itself, and no link to it.
+        status: of the file, before it was read.
         kind: what it is by its content.
         block: its tags.
         original: them as they were before anything of ours.
     """
 
     path: Path
+    status: os.stat_result
     kind: str
     block: TagBlock
     original: Original
@@ -79,9 +81,10 @@ class _Opened:
     def open(cls, path: str | os.PathLike[str]) -> _Opened:
         load_mutagen()
         real = Path(os.path.realpath(path))
+        status = real.stat()
         kind = kind_of(real)
         block = OPENERS[kind](real)
-        return cls(real, kind, block, find_original(block))
+        return cls(real, status, kind, block, find_original(block))
 
     def held(self, name: str) -> list[str]:
         """Read what a field holds now."""
@@ -231,7 +234,7 @@ def _change(
 
     try:
         notes += replace_spliced(
-            file.path, splices, block.finish, check, keep_times=how.keep_times, alive=lambda: how.tell(0.0)
+            file.path, file.status, splices, block.finish, check, keep_times=how.keep_times, alive=lambda: how.tell(0.0)
         )
     except OSError as error:
         raise FileTagsError(f"nothing was written: {error.strerror or error}") from error
