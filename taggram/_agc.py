@@ -35,9 +35,10 @@ def decaying_peak(levels: Tensor, decay: float) -> Tensor:
         (batch, frames, bands).
     """
     # Each turn doubles how far back a frame looks, until what lies further back has decayed to nothing.
-    reach = 1
-    while reach < levels.shape[1] and decay**reach > 0:
-        earlier = F.pad(levels[:, :-reach], (0, 0, reach, 0))
+    n_frames, reach = levels.shape[1], 1
+    whatever_length = torch.compiler.is_compiling()  # a graph for all lengths takes all turns that any of them takes
+    while (whatever_length or reach < n_frames) and decay**reach > 0:
+        earlier = F.pad(levels, (0, 0, reach, 0))[:, :n_frames]
         levels = torch.maximum(levels, earlier * decay**reach)
         reach *= 2
     return levels

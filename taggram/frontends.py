@@ -28,6 +28,7 @@ Compression: TypeAlias = Literal["none", "log10_1p", "ln_1p", "log10_eps", "ln_e
 
 _FLOAT16_MAX = 65_504.0
 _LEAST_EPS = 1e-37  # anything smaller is no normal float32, and its logarithm may be infinite
+_ROUNDING = 1e-12  # power that the rounding of a float32 Fourier transform leaves in the empty bands of loud sound
 _GROUP_VALUES = 2**18  # values of the frames that are worked on together: 1 MiB, which stays in the cache
 _ONSET_MELS = 40  # bands of the onset curve
 
@@ -390,7 +391,8 @@ class _Framing:
         if self.reflect:
             head, tail = samples[:, 1 : before + 1].flip(1), samples[:, -after - 1 : -1].flip(1)
         else:
-            head, tail = samples.new_zeros(len(samples), before), samples.new_zeros(len(samples), after)
+            batch = samples.shape[0]
+            head, tail = samples.new_zeros(batch, before), samples.new_zeros(batch, after)
         return torch.cat((head, samples, tail), dim=1) if before or after else samples
 
 
@@ -518,6 +520,9 @@ class Frontend(nn.Module):
 class LogMel(Frontend):
     """Mel spectrogram, compressed.
 
+    Where the `eps` of its logarithm is so small that the rounding of a float32 Fourier transform would be seen, as in
+    the empty bands above an MP3's limit, the transform is computed in float64: `is_precise`.
+
     Args:
         config: how it is made.
     """
@@ -526,6 +531,7 @@ class LogMel(Frontend):
         self.config: LogMelConfig
         self.window: Tensor
         self.filters: Tensor
+        self.is_precise = _shows_rounding(config)
         super().__init__(config, _Framing.of(config), config.n_mels, needs_whole_sound=config.top_db is not None)
         self.register_buffer("window", _window(config), persistent=False)
         self.register_buffer("filters", mel_filterbank(config), persistent=False)
@@ -543,8 +549,11 @@ class LogMel(Frontend):
 
     def _spectrum(self, frames: Tensor) -> Tensor:
         """(batch, frames, length) to (batch, frames, bins). In place only where autograd needs no older value."""
+        dtype = frames.dtype
+        if self.is_precise and frames.device.type != "mps":  # which has no float64
+            frames = frames.double()
         spectrum = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.config.n_fft)
-        power: Tensor = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        power: Tensor = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).to(dtype)
         if self.config.power == 1:
             power = power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()  # the root of 0 has no gradient
         return power
@@ -814,6 +823,14 @@ def _in_groups(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
     n_groups = min(first.shape[1], -(-first.numel() // _GROUP_VALUES))
     groups = [function(*group) for group in zip(*(value.tensor_split(n_groups, dim=1) for value in values))]
     return groups[0] if n_groups == 1 else torch.cat(groups, dim=1)
+
+
+def _shows_rounding(config: LogMelConfig) -> bool:
+    """Tell whether the logarithm goes down to what rounding leaves where there is no sound."""
+    if config.eps is None:
+        return False
+    floor = math.sqrt(config.eps) if config.compression == "db_squared" else config.eps
+    return floor < (_ROUNDING if config.power == 2 else math.sqrt(_ROUNDING))
 
 
 def _window(config: LogMelConfig) -> Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taggram.errors import ConfigError
-from taggram.models._aggregation import aggregate, contiguous_starts, cut_segments, spread_starts
+from taggram.models._aggregation import aggregate, contiguous_starts, cut_segments, side_by_side, spread_starts
 
 SHAPES = {  # of a layer of 2 clips and 5 segments
     "no time": (2, 5, 3),
@@ -98,6 +98,12 @@ def test_segment_that_does_not_fit_is_refused(call):
 def test_no_segment_is_refused():
     with pytest.raises(ConfigError, match="n_segments is 0"):
         spread_starts(10, 5, 0)
+
+
+@pytest.mark.parametrize("n_frames", [6, 17, 18])
+def test_segments_side_by_side_are_those_of_their_starts(n_frames):
+    clips = values(2, 1, 8, n_frames)
+    assert torch.equal(side_by_side(clips, 6), cut_segments(clips, contiguous_starts(n_frames, 6), 6))
 
 
 def test_segments_are_parts_of_the_clip():

@@ -67,6 +67,21 @@ def cut_segments(patches: Tensor, starts: Sequence[int], length: int) -> Tensor:
     return torch.stack([patches[..., start : start + length] for start in starts], dim=1)
 
 
+def side_by_side(patches: Tensor, length: int) -> Tensor:
+    """Cut clips into the segments of `contiguous_starts`, in one step for clips of any length.
+
+    Args:
+        patches: (clips, ..., frames), as a front-end gives them.
+        length: of a segment, at most that of a clip, in frames.
+
+    Returns:
+        (clips, segments, ..., length).
+    """
+    n_segments = patches.shape[-1] // length
+    whole = patches[..., : n_segments * length]
+    return whole.reshape(*patches.shape[:-1], n_segments, length).movedim(-2, 1)
+
+
 def aggregate(*activations: Tensor) -> Tensor:
     """Make one vector of each clip: the maximum inside a segment, the mean over segments, layer after layer.
 

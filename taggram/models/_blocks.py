@@ -92,7 +92,7 @@ class SamePad1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give (batch, channels, padded) for (batch, channels, samples)."""
         n_samples = x.shape[2]
-        n_out = -(-n_samples // self.stride)
+        n_out = (n_samples + self.stride - 1) // self.stride
         n_zeros = (n_out - 1) * self.stride + self.n_taps - n_samples
         return F.pad(x, (n_zeros // 2, n_zeros - n_zeros // 2))
 

@@ -17,6 +17,7 @@ from taggram.frontends import FrontendConfig, create_frontend
 
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
+    from taggram.models._onnx_file import OnnxFile
 
 Task = Literal["several", "one", "embedding", "features"]
 """What comes out: logits of tags of which several may hold at once (scores by sigmoid) or exactly one does (scores by
@@ -185,6 +186,10 @@ class TaggingModel(nn.Module, abc.ABC):
         """Number of outputs, or None where there is no head."""
         return self._n_tags
 
+    def tag_names(self) -> tuple[str, ...]:
+        """Name the outputs: by the tags where they are known, else by number; without a head there are none."""
+        return self.tags or tuple(f"tag{index}" for index in range(self.n_tags or 0))
+
     def reset_head(self, n_tags: int, *, tags: tuple[str, ...] | None = None, task: Task | None = None) -> None:
         """Put a new linear head on, for other tags.
 
@@ -247,6 +252,25 @@ class TaggingModel(nn.Module, abc.ABC):
 
         save_model(self, Path(path))
 
+    def export_onnx(self, path: str | PathLike[str]) -> OnnxFile:
+        """Write the network as ONNX, front-end and scores inside, and compare it with this one.
+
+        Args:
+            path: NAME.onnx. It is whole, or as it was before.
+
+        Returns:
+            What was written, and how much it differs at most.
+
+        Raises:
+            ConfigError: the file is no .onnx, or the network is too large for one.
+            ExportError: torch cannot export it, or the file does not give the same.
+            MissingExtraError: the extra `export` is not installed.
+            OSError: the file cannot be written.
+        """
+        from taggram.models._onnx_file import write_onnx
+
+        return write_onnx(self, Path(path))
+
     def init_head(self, head: nn.Linear) -> None:
         """Give a new head its first weights; a network overrides this where its source says how."""
         nn.init.xavier_uniform_(head.weight)
@@ -281,19 +305,27 @@ class TaggingModel(nn.Module, abc.ABC):
             raise ConfigError(f"a patch of {n_frames} frames; this network needs {rule} {wanted} ({seconds:.3f} s).")
         return n_frames
 
+    def sample_limits(self) -> tuple[int, int | None]:
+        """Say how long a waveform may be that `forward` takes.
+
+        Returns:
+            The fewest and the most samples; None is any number.
+        """
+        least = self.frontend.n_samples_for(self.least_frames)
+        return least, self.frontend.n_samples_for(self.frontend.n_frames + 1) - 1 if self.fixed_length else None
+
     def _patches(self, waveform: Tensor) -> Tensor:
         """Run the front-end over one patch, after a check of its length."""
         if waveform.ndim != 2:
             raise AudioError(f"a waveform of shape {tuple(waveform.shape)}; (batch, samples) is wanted.")
         n_samples = waveform.shape[1]
-        least = self.frontend.n_samples_for(self.least_frames)
-        most = self.frontend.n_samples_for(self.frontend.n_frames + 1) - 1
+        least, most = self.sample_limits()
         if n_samples < least:
             raise AudioError(
                 f"a waveform of {n_samples} samples; this network needs at least {least} at "
                 f"{self.frontend.sample_rate} Hz. Repeat it or pad it."
             )
-        if self.fixed_length and n_samples > most:
+        if most is not None and n_samples > most:
             raise AudioError(
                 f"a waveform of {n_samples} samples; this network takes {least} to {most} at "
                 f"{self.frontend.sample_rate} Hz. Cut it, or use `Tagger`, which cuts long sound into patches."

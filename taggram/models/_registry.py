@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taggram.vocabulary import load_vocabulary
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
 
 MODEL_SUFFIX = ".safetensors"  # of the file that `model.save` writes
+
+Engine = Literal["torch", "onnx"]
+"""What runs a network: torch, in its quickest form, or onnxruntime."""
 
 Builder = Callable[..., "TaggingModel"]
 BuilderT = TypeVar("BuilderT", bound=Builder)

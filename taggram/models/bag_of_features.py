@@ -98,8 +98,8 @@ class LocalFeatures(nn.Module):
             (batch, patches, n_values), a patch frame by frame: all bands of its first frame, then of the next.
         """
         frames = spectrogram.squeeze(1).transpose(1, 2)  # (batch, frames, mels)
-        patches = frames[:, :-1].unfold(1, self.patch_frames, 1)  # (batch, patches, mels, patch_frames)
-        return patches.transpose(2, 3).flatten(2)
+        n_patches = frames.shape[1] - self.patch_frames
+        return torch.cat([frames[:, first : first + n_patches] for first in range(self.patch_frames)], 2)
 
     def set_whitening(self, mean: Tensor, matrix: Tensor) -> None:
         """Take over the whitening of a training set, matrix (x - mean).

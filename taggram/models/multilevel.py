@@ -20,7 +20,7 @@ from typing import Self, TypeAlias, cast
 from torch import Tensor, nn
 
 from taggram._checks import check, check_choice, check_count, check_flag, check_share, whole_numbers
-from taggram.models._aggregation import aggregate, contiguous_starts, cut_segments
+from taggram.models._aggregation import aggregate, side_by_side
 from taggram.models._blocks import (
     BN_MOMENTUM,
     LEE_MEL,
@@ -272,7 +272,7 @@ class MultiLevelMel(TaggingModel):
         activations = []
         for name, levels in zip(self.extractors, self.levels):
             length = int(name)
-            segments = cut_segments(patches, contiguous_starts(patches.shape[-1], length), length)
+            segments = side_by_side(patches, length)
             layers = self._extractor(name).forward_layers(segments.flatten(0, 1))  # (batch * segments, 1, mels, length)
             for level in levels:
                 layer = layers[f"conv{level}"]  # (batch * segments, time, filters)

@@ -95,7 +95,8 @@ class PooledConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give (batch, filters, ...) for (batch, channels, ...)."""
-        if torch.is_grad_enabled() or self.conv.out_channels <= N_AT_ONCE:
+        at_once = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if at_once or self.conv.out_channels <= N_AT_ONCE:
             return self._pooled(self.conv(x))
         names, parameters = zip(*self.conv.named_parameters())
         parts = zip(*(parameter.split(N_AT_ONCE) for parameter in parameters))
