@@ -143,6 +143,10 @@ def test_what_is_after_the_frames_and_no_room_stays(mp3, there_and_back):
     there_and_back(b"ID3\3\0\0\0\0\0" + bytes([len(body)]) + body + mp3, "a.mp3")
 
 
+def test_revision_of_a_tag_stays(mp3, there_and_back):
+    assert there_and_back(patched(id3(3, [TITLE]), 4, b"\1") + mp3, "a.mp3").read_bytes()[4] == 1
+
+
 def test_tags_at_the_end_of_an_mp3_stay(mp3, there_and_back):
     ape_item = struct.pack("<II", 3, 0) + b"Genre\0" + b"Old"
     ape = struct.pack("<IIII", 2000, len(ape_item) + 32, 1, 0) + bytes(8)

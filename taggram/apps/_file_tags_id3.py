@@ -38,6 +38,7 @@ class Id3Tag:
         exists: whether there is one.
         version: 2, 3 or 4, of ID3v2.
         flags: of its header.
+        revision: of the version.
         items: its frames.
         layout: the room after them.
         tail: what is neither frame nor room.
@@ -47,6 +48,7 @@ class Id3Tag:
     exists: bool = False
     version: int = NEW_VERSION
     flags: int = 0
+    revision: int = 0
     items: list[bytes] = field(default_factory=list)
     layout: Layout = field(default_factory=dict)
     tail: bytes = b""
@@ -84,7 +86,8 @@ class Id3Tag:
         items, rest = walks[best]
         room, tail = (0, rest) if any(rest) else (len(rest), b"")
         is_plain = version < 4 or best == 1
-        return cls(True, version, flags, items, {"room": room, "version": version}, tail, is_plain)
+        layout = {"room": room, "version": version}
+        return cls(True, version, flags, data[4], items, layout, tail, is_plain)
 
     def place(self, field: Field) -> str:
         """Give the name of a field: a frame, and a description where it has one."""
@@ -147,7 +150,7 @@ class Id3Tag:
             body = unsynchronised(body)
         if len(body) > LARGEST:
             raise FileTagsError("its ID3 tag would be larger than the 256 MB that there are")
-        return b"ID3" + bytes([self.version, 0, self.flags]) + _synchsafe(len(body)) + body
+        return b"ID3" + bytes([self.version, self.revision, self.flags]) + _synchsafe(len(body)) + body
 
     def _frame(self, id_: str, content: bytes) -> bytes:
         if self.version == 2:
