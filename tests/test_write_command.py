@@ -207,7 +207,7 @@ def test_killed_command_leaves_every_file_whole(weights, data, tmp_path, started
     for index in range(60):
         (tmp_path / f"{index:02}.flac").write_bytes(data["flac"])
     process = started("tag", "--write", "--workers", "2", tmp_path)
-    assert wait_until(lambda: any(path.stat().st_size != len(data["flac"]) for path in tmp_path.glob("[0-9]*.flac")))
+    assert wait_until(lambda: any(path.read_bytes() != data["flac"] for path in tmp_path.glob("[0-9]*.flac")))
     process.kill()
     process.wait()
     for path in tmp_path.glob("[0-9]*.flac"):
