@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taggram.errors import TaggramError
+    from taggram.kit import Kit
+    from taggram.learning.teach import add_examples, remove_tags, teach
     from taggram.models import create_model, list_models
     from taggram.models._saved import load_model
     from taggram.results import Embedding, Failure, Taggram
@@ -17,26 +19,34 @@ __version__ = "0.1.0"
 _HOMES = {  # public name: the module that holds it, loaded on first use
     "Embedding": "taggram.results",
     "Failure": "taggram.results",
+    "Kit": "taggram.kit",
     "Taggram": "taggram.results",
     "Tagger": "taggram.tagger",
     "TaggramError": "taggram.errors",
+    "add_examples": "taggram.learning.teach",
     "create_model": "taggram.models",
     "list_models": "taggram.models",
     "load_model": "taggram.models._saved",
+    "remove_tags": "taggram.learning.teach",
     "tag": "taggram.tagger",
+    "teach": "taggram.learning.teach",
 }
 
 __all__ = [
     "Embedding",
     "Failure",
+    "Kit",
     "Tagger",
     "Taggram",
     "TaggramError",
     "__version__",
+    "add_examples",
     "create_model",
     "list_models",
     "load_model",
+    "remove_tags",
     "tag",
+    "teach",
 ]
 
 

@@ -48,6 +48,10 @@ class WeightsError(TaggramError, RuntimeError):
     """Weights that are missing, damaged, or do not fit their network."""
 
 
+class KitError(TaggramError, RuntimeError):
+    """A kit that is damaged, too new, or of another network's weights."""
+
+
 class ExportError(TaggramError, RuntimeError):
     """A network that cannot be written as ONNX, or does not answer there as it does in torch."""
 

@@ -9,23 +9,27 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fsdecode
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taggram._checks import check_choice
+from taggram._kit_network import model_of_kit, tune
 from taggram._workers import Task, Workers
 from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
 from taggram.errors import ConfigError, check_above_zero
-from taggram.models._registry import is_model_file, title_of
+from taggram.kit import Kit, open_kit
+from taggram.models._registry import Engine, is_model_file, title_of
 from taggram.results import Embedding, Failure, Taggram
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from taggram._patch_vectors import PatchEmbedder
     from taggram.models._contract import TaggingModel
 
 DEFAULT_MODEL = "musicnn.mtt"
@@ -55,9 +59,14 @@ class Tagger:
         block_s: sound that the front-end sees at once, in seconds; likewise.
         frontend: settings of the front-end to be changed, such as `{"padding": "zeros", "float16": True}`.
         options: the network's own options, such as `{"pooling": "trained"}`.
+        kit: tags of your own that `taggram.teach` made, or their file. It brings its model, which `model` may say the
+            place of, and its patch; each patch is set to the same level, see `taggram/_patch_vectors.py`.
+        engine: what runs the network: "torch", or "onnx" for onnxruntime on the CPU, which needs the extra `export`.
+            Its graphs are exported once and kept in the cache; scores are the same.
 
     Raises:
         ConfigError: an option makes no sense, such as a hop of 0.
+        KitError: the kit is damaged, too new, or of another network's weights.
         UnknownNameError: there is no such model.
         WeightsError: the weights are not at hand and cannot be fetched.
     """
@@ -76,15 +85,21 @@ class Tagger:
         block_s: float = BLOCK_S,
         frontend: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        kit: Kit | str | PathLike[str] | None = None,
+        engine: Engine = "torch",
     ) -> None:
+        check_choice("engine", engine, get_args(Engine))
         check_above_zero(hop_s=hop_s, hop_frames=hop_frames, max_duration_s=max_duration_s)
         check_above_zero(patch_s=patch_s, patch_frames=patch_frames, batch_size=batch_size, block_s=block_s)
         if isinstance(model, PathLike):
             model = fsdecode(model)
+        if isinstance(kit, PathLike):
+            kit = fsdecode(kit)
         self._settings = settings_for_workers({
             "model": model, "device": device, "hop_s": hop_s, "hop_frames": hop_frames, "patch_s": patch_s,
             "patch_frames": patch_frames, "max_duration_s": max_duration_s, "batch_size": batch_size,
-            "block_s": block_s, "frontend": dict(frontend or {}), "options": dict(options or {}),
+            "block_s": block_s, "frontend": dict(frontend or {}), "options": dict(options or {}), "kit": kit,
+            "engine": engine,
         })  # fmt: skip
         import torch
 
@@ -92,6 +107,12 @@ class Tagger:
         from taggram.models._inference import build_inference
         from taggram.models._saved import load_model
 
+        self.kit = None if kit is None else open_kit(kit)
+        if self.kit is not None:
+            if patch_s or patch_frames or frontend or options:
+                raise ConfigError("a kit has the patch, the front-end and the options that it was taught with.")
+            if model == DEFAULT_MODEL:
+                model = model_of_kit(self.kit, kit if isinstance(kit, str) else None)
         from_file = is_model_file(model)
         if options and (from_file or not isinstance(model, str)):
             raise ConfigError("options are for a model given by name; one that is given whole has its own.")
@@ -105,8 +126,15 @@ class Tagger:
         self.name = (
             title_of(model) if isinstance(model, str) and from_file else self.model.name or type(self.model).__name__
         )
-        self.tags = self._find_tags()
-        self.device = find_device(device)
+        if self.kit is not None:
+            self.kit.check_network(self.model)
+            tune(self.model, self.kit)
+            self.name = title_of(kit) if isinstance(kit, str) else "kit"
+        self.tags = self._find_tags() if self.kit is None else self.kit.tags
+        self.task = self.model.task if self.kit is None else self.kit.task
+        self.device = find_device("cpu" if engine == "onnx" and device == "auto" else device)
+        if engine == "onnx" and self.device.type != "cpu":
+            raise ConfigError(f"device is {device!r}; engine 'onnx' computes on the CPU: say cpu, or engine 'torch'.")
         self.model.to(self.device)
         self.max_duration_s = max_duration_s
         self.batch_size = batch_size
@@ -115,8 +143,27 @@ class Tagger:
         self.hop_frames = self._frames(hop_s, hop_frames, self.patch_frames, "hop")
         self._block_samples = max(1, round(block_s * self.model.frontend.sample_rate))
         self._torch = torch
-        self._form = build_inference(self.model, self.patch_frames, self.hop_frames)
+        self._form = build_inference(self.model, self.patch_frames, self.hop_frames, engine)
         self._workers: dict[int | None, Workers] = {}
+
+    def embedder(self, layers: Sequence[str]) -> PatchEmbedder:
+        """Give what turns sound into one vector a patch, each patch at the same level, as kits want it.
+
+        Args:
+            layers: names out of `model.layers()`, whose values make the vector.
+
+        Returns:
+            The embedder, with the patch, hop and device of this tagger.
+
+        Raises:
+            UnknownNameError: the network has no such layer.
+        """
+        from taggram._patch_vectors import PatchEmbedder
+
+        return PatchEmbedder(
+            self._form, [self.model.check_layer(layer) for layer in layers], patch_frames=self.patch_frames,
+            hop_frames=self.hop_frames, batch_size=self.batch_size, device=self.device,
+        )  # fmt: skip
 
     @property
     def patch_s(self) -> float:
@@ -145,7 +192,10 @@ class Tagger:
         if not self.tags:
             raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
         with self._torch.inference_mode(), self._open(source) as sound:
-            scores, padded = self._run(sound, self._form.scores, progress)
+            if self.kit is not None:
+                scores, padded = self._run_kit(self.kit, sound, progress)
+            else:
+                scores, padded = self._run(sound, self._form.scores, progress)
             return Taggram(
                 path=sound.name,
                 model=self.name,
@@ -278,6 +328,16 @@ class Tagger:
             padded = repeated
         return np.concatenate(results), padded
 
+    def _run_kit(self, kit: Kit, sound: SoundStream, progress: Progress | None) -> tuple[NDArray[np.float32], bool]:
+        """Score all patches of a sound with a kit; give (patches, tags) and whether the sound was repeated."""
+        scores, padded = [], False
+        for batch in self.embedder(kit.layers).batches(sound):
+            scores.append(kit.scores(batch.vectors))
+            padded = batch.padded
+            if progress:
+                progress(sound.duration_s)
+        return np.concatenate(scores), padded
+
     def _stretches(self, sound: SoundStream, progress: Progress | None) -> Iterator[tuple[Tensor, list[int], bool]]:
         """Cut the spectrogram of a sound into stretches with a batch of patches each.
 
@@ -346,9 +406,8 @@ class Tagger:
     # -- settings ------------------------------------------------------------------------------------------------------
 
     def _find_tags(self) -> tuple[str, ...]:
-        """Name the outputs: by the model's tags, else by number; a network without a head has none."""
-        n_tags = self.model.n_tags or 0
-        tags = self.model.tags or tuple(f"tag{index}" for index in range(n_tags))
+        """Name the outputs, after a check that there are as many names."""
+        n_tags, tags = self.model.n_tags or 0, self.model.tag_names()
         if len(tags) != n_tags:
             raise ConfigError(f"{self.name} has {n_tags} outputs and {len(tags)} tags; they must be as many.")
         return tags

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from taggram._checks import check_choice
+from taggram._kit_network import model_of_kit
 from taggram._processes import Processes
 from taggram._workers import Task, Workers
 from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
@@ -16,10 +18,12 @@ from taggram.apps._parquet import load_pyarrow
 from taggram.apps._progress import FileProgress, say
 from taggram.apps._writing import Tally, tally_of
 from taggram.errors import ConfigError, check_above_zero, printable
+from taggram.kit import Kit
 from taggram.models import load_card
-from taggram.models._registry import is_model_file, model_file
+from taggram.models._registry import Engine, is_model_file, model_file
 from taggram.models._weights import ensure_weights
 from taggram.results import Embedding, Failure, Taggram
+from taggram.tagger import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,12 +42,16 @@ class TaggerSettings:
         hop_s: step between patches in seconds; None is a patch.
         max_duration_s: longest sound to take, in seconds.
         device: what torch computes on.
+        engine: what runs the network, "torch" or "onnx".
+        kit: file of a kit, or None.
     """
 
     model: str
     hop_s: float | None
     max_duration_s: float
     device: str
+    engine: str = "torch"
+    kit: str | None = None
 
     def ready(self) -> dict[str, Any]:
         """Check what can be checked without torch, and have the weights at hand.
@@ -53,15 +61,34 @@ class TaggerSettings:
 
         Raises:
             ConfigError: a length is not above 0, or there is no such file.
+            KitError: the kit is not there, damaged or too new.
             UnknownNameError: there is no such model.
             WeightsError: its weights cannot be had.
         """
         check_above_zero(hop_s=self.hop_s, max_duration_s=self.max_duration_s)
-        if not is_model_file(self.model):
-            ensure_weights(load_card(self.model))
-        elif not model_file(self.model).is_file():
-            raise ConfigError(f"there is no model file {printable(str(model_file(self.model)))}.")
+        check_choice("--engine", self.engine, get_args(Engine))
+        model = self.model
+        if self.kit is not None and model == DEFAULT_MODEL:
+            model = model_of_kit(Kit.load(self.kit), self.kit)
+        have_at_hand(model)
         return asdict(self)
+
+
+def have_at_hand(model: str) -> None:
+    """Fetch the weights of a model where they are not at hand, or see that its file is there.
+
+    Args:
+        model: name or file of the model.
+
+    Raises:
+        ConfigError: there is no such file.
+        UnknownNameError: there is no such model.
+        WeightsError: its weights cannot be had.
+    """
+    if not is_model_file(model):
+        ensure_weights(load_card(model))
+    elif not model_file(model).is_file():
+        raise ConfigError(f"there is no model file {printable(str(model_file(model)))}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,14 @@ WorkerCount = Annotated[
     int | None, Option("--workers", min=1, metavar="N", help="Worker processes (default: one a core).")
 ]
 Device = Annotated[str, Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
+Engine = Annotated[
+    str,
+    Option(
+        "--engine",
+        metavar="torch|onnx",
+        help="What runs the network; onnx is onnxruntime on the CPU, and needs the extra export.",
+    ),
+]
 Dataset = Annotated[str, Argument(metavar="NAME", help="One of those that `taggram data list` lists.")]
 Vectors = Annotated[
     Path | None,
@@ -137,6 +145,10 @@ def tag(
     context: typer.Context,
     paths: Paths,
     model: Model = "musicnn.mtt",
+    kit: Annotated[
+        str | None,
+        Option("--kit", metavar="KIT", help="Tags of your own, which `taggram teach` made; it brings its model."),
+    ] = None,
     top: Annotated[
         int | None,
         Option("--top", min=1, metavar="N", help="At most so many tags (default: 3; all with --threshold)."),
@@ -154,6 +166,7 @@ def tag(
     over_time: Annotated[bool, Option("--over-time", help="Write the scores of each patch too.")] = False,
     workers: WorkerCount = None,
     device: Device = "auto",
+    engine: Engine = "torch",
     write: Annotated[
         bool, Option("--write", help="Write the tags into the files too.", rich_help_panel=IN_FILES)
     ] = False,
@@ -217,7 +230,7 @@ def tag(
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
     if top is None and threshold == 0:
         top = DEFAULT_TOP
-    settings = TaggerSettings(model, hop_s, max_duration_s, device)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, kit)
     output = TagOutput(kind=kind, path=out, top=top, threshold=threshold, over_time=over_time, pictures=picture)
     into_files = None
     if write:
@@ -241,6 +254,7 @@ def embed(
     max_duration_s: MaxDurationS = 100_000,
     workers: WorkerCount = None,
     device: Device = "auto",
+    engine: Engine = "torch",
 ) -> None:
     """Write embeddings, or any named layer, of each file.
 
@@ -249,8 +263,66 @@ def embed(
     """
     from taggram.apps._tagging import TaggerSettings, run_embedding
 
-    settings = TaggerSettings(model, hop_s, max_duration_s, device)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine)
     raise Exit(0 if run_embedding(paths, settings, out, layer=layer, mean=mean, n_workers=workers) else 1)
+
+
+@app.command()
+def teach(
+    examples: Annotated[
+        str | None,
+        Argument(
+            metavar="[FOLDER|FILE.csv]",
+            help="A folder with a folder for each tag, or a list with path, tags (a|b) and if wanted start and end.",
+        ),
+    ] = None,
+    *,
+    kit: Annotated[Path, Option("--kit", metavar="KIT.safetensors", help="The kit that is written, or changed.")],
+    add: Annotated[bool, Option("--add", help="Add the examples to the kit; the old sound is not needed.")] = False,
+    remove: Annotated[
+        list[str] | None, Option("--remove", metavar="TAG", help="Take this tag out of the kit; may be given again.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        Option("--task", metavar="one|several", help="Whether exactly one tag holds of a sound, or several."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        Option("--method", metavar="NAME", help="auto, svm, lda, logistic, prototypes, or finetune (the network too)."),
+    ] = None,
+    none_of_these: Annotated[
+        bool | None,
+        Option("--none-of-these/--no-none-of-these", help="Let the kit answer that none of its tags holds."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        Option("--model", "-m", metavar="NAME", help="What to learn on (default: musicnn.mtt, or as the kit has it)."),
+    ] = None,
+    layer: Annotated[
+        list[str] | None, Option("--layer", metavar="LAYER", help="A named layer to learn on; may be given again.")
+    ] = None,
+    epochs: Annotated[
+        int | None, Option("--epochs", min=1, metavar="N", help="How long finetune trains (default: 10).")
+    ] = None,
+    picture: Annotated[
+        Path | None, Option("--picture", metavar="FILE", help="Draw what cross-validation confuses.")
+    ] = None,
+    max_duration_s: MaxDurationS = 100_000,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+) -> None:
+    """Teach new tags by a few examples of each; `taggram tag --kit KIT` uses them.
+
+    How good the kit is on examples that it has not seen is printed in one line. Examples that cannot be read are told
+    and passed over.
+    """
+    from taggram.apps._teaching import TeachOptions, teach_kit
+
+    options = TeachOptions(
+        model=model, layers=tuple(layer or ()), task=task, method=method, none_of_these=none_of_these, epochs=epochs,
+        device=device, max_duration_s=max_duration_s, n_workers=workers,
+    )  # fmt: skip
+    raise Exit(0 if teach_kit(examples, kit, options, add=add, remove=remove or [], picture=picture) else 1)
 
 
 @models_app.callback()
@@ -630,6 +702,10 @@ def serve(
             "--model", "-m", metavar="NAME", help="A trained model or file; may be given again (default: musicnn.mtt)."
         ),
     ] = None,
+    kit: Annotated[
+        list[str] | None,
+        Option("--kit", metavar="FILE", help="Tags of your own, made by `taggram teach`; may be given again."),
+    ] = None,
     token: Annotated[
         str | None,
         Option("--token", metavar="T", envvar="TAGGRAM_TOKEN", help="Answer only who sends it as a bearer token."),
@@ -643,6 +719,7 @@ def serve(
         Path | None, Option("--spool", metavar="DIR", help="Where uploads lie for a moment (default: temporary files).")
     ] = None,
     device: Device = "auto",
+    engine: Engine = "torch",
 ) -> None:
     """Tag sound for others: a REST service, and a page at its address.
 
@@ -653,9 +730,34 @@ def serve(
     from taggram.apps._serving import serve_models
 
     serve_models(
-        model or [], settings or [], host=host, port=port, token=token, cors=cors or [], max_duration_s=max_duration_s,
-        spool=spool, device=device,
+        model or [], settings or [], kits=kit or [], engine=engine, host=host, port=port, token=token,
+        cors=cors or [], max_duration_s=max_duration_s, spool=spool, device=device,
     )  # fmt: skip
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str,
+        Argument(metavar="MODEL", help="A trained model, a network that is not, a run, or a .safetensors file."),
+    ],
+    out: Annotated[Path, Argument(metavar="FILE.onnx", help="The file to write.")],
+    options: Annotated[
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Options of a network, such as depth=3.")
+    ] = None,
+    seed: Annotated[
+        int,
+        Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Of the weights of a network that is not trained."),
+    ] = 0,
+) -> None:
+    """Write a network as ONNX, waveform in and scores out, and compare it with torch.
+
+    The front-end is inside; the file holds the tags, the rate and the lengths that it takes. A file whose scores are
+    off by more than 1e-4 is not left. docs/onnx.md shows its use from C++ and in a browser.
+    """
+    from taggram.apps.export import export_network
+
+    export_network(model, out, options or [], seed)
 
 
 @app.command()

@@ -71,6 +71,11 @@ class Folder(TagDataset):
         """Say what is odd about the clips and the folders; see `TagDataset.notes`."""
         return (*self._notes, *super().notes())
 
+    @property
+    def notes_on_folders(self) -> tuple[str, ...]:
+        """What is odd about the folders alone, whatever the parts."""
+        return tuple(self._notes)
+
     def _read(self) -> Iterator[Track]:
         """Give the clips in the order of their paths."""
         for parts in self._clips:

@@ -34,6 +34,7 @@ from taggram.audio import read_sound
 from taggram.errors import ConfigError, DatasetError, printable
 from taggram.frontends import Frontend, config_to_dict
 from taggram.models._contract import TaggingModel
+from taggram.models._fingerprint import weights_sha256
 from taggram.tagger import one_torch_thread
 
 Length: TypeAlias = Literal["repeat", "zero"]
@@ -225,16 +226,11 @@ def network_facts(model: TaggingModel, *, with_head: bool = False) -> dict[str, 
     Returns:
         Plain values: its name, options and front-end, and a hash of its weights.
     """
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if with_head or not name.startswith("head."):
-            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return {
         "format": FORMAT,
         "network": model.name or f"{type(model).__module__}.{type(model).__qualname__}",
         "options": {name: repr(value) for name, value in model.options.items()},
-        "weights": digest.hexdigest(),
+        "weights": weights_sha256(model, with_head=with_head),
         "frontend": config_to_dict(model.frontend.config),
         "sample_bits": model.frontend.sample_bits,
     }

@@ -18,6 +18,7 @@ from taggram.frontends import RawFrames
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel
+    from taggram.models._registry import Engine
 
 TOLERANCE = 1e-3  # largest difference of a feature x from the plain module's, as a share of 1 + |x|
 
@@ -74,6 +75,20 @@ class InferenceForm(abc.ABC):
             return self.features(frames, starts, n_frames)
         return self.model.forward_layers(self.cut_patches(frames, starts, n_frames))[name]
 
+    def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
+        """Compute several named layers for patches of one stretch of a track.
+
+        Args:
+            names: names out of `model.layers()`.
+            frames: as for `features`.
+            starts: as for `features`.
+            n_frames: as for `features`.
+
+        Returns:
+            As for `layer`, one a name.
+        """
+        return [self.layer(name, frames, starts, n_frames) for name in names]
+
     def cut_patches(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Cut a stretch into a batch of patches, as the network's front-end gives them.
 
@@ -96,22 +111,36 @@ class PlainForm(InferenceForm):
         """Compute what the head sees; see `InferenceForm.features`."""
         return self.model.forward_features(self.cut_patches(frames, starts, n_frames))
 
+    def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
+        """Compute several named layers in one pass; see `InferenceForm.layers`."""
+        if len(names) == 1:
+            return [self.layer(names[0], frames, starts, n_frames)]
+        computed = self.model.forward_layers(self.cut_patches(frames, starts, n_frames))
+        return [computed[name] for name in names]
+
 
 @torch.inference_mode()
-def build_inference(model: TaggingModel, n_frames: int, hop_frames: int) -> InferenceForm:
+def build_inference(model: TaggingModel, n_frames: int, hop_frames: int, engine: Engine = "torch") -> InferenceForm:
     """Build the form in which a model tags on its device, and check it against the plain module.
 
     Args:
         model: the network with its weights, on the device where it will run.
         n_frames: length of the patches to come.
         hop_frames: step between them.
+        engine: what is to run it.
 
     Returns:
-        The quickest form on a CPU; the plain one elsewhere.
+        With torch, the quickest form on a CPU and the plain one elsewhere; with onnx, the one that compares each of
+        its graphs with torch when it is first used.
 
     Raises:
         WeightsError: the form does not give the plain module's features.
+        MissingExtraError: onnxruntime is wanted and not installed.
     """
+    if engine == "onnx":
+        from taggram.models._onnx_inference import OnnxForm
+
+        return OnnxForm(model)
     plain = PlainForm(model)
     form = model.inference() if next(model.parameters()).device.type == "cpu" else plain
     if type(form) is not PlainForm:

@@ -16,7 +16,7 @@ layer they are part of the dense layer's bias. Patches that overlap share the fr
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 PRODUCT_VALUES = 190_000  # outputs of the products between two maxima: 760 kB, which stay in the cache
 N_COLUMNS = 256  # frames of a timbral product, at most about
 N_PRODUCTS = 256  # filters times frames of a temporal product, about
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {  # layers over all of a patch, for (patches, channels, frames)
+    "mean_pool": lambda layer: layer.mean(2),
+    "max_pool": lambda layer: layer.amax(2),
+}
 MOST_FRAMES_TOGETHER = 32  # of a temporal product: beyond, too much of it is zeros
 
 
@@ -72,6 +76,7 @@ class MusiCNNForm(InferenceForm):
         gain = torch.cat([after.gain for after in rectifiers])[is_live]
         offsets = torch.cat([bounds.constants for bounds in self.bounds])  # what stands beside gain * channel
         offsets[is_live] = torch.cat([after.shift for after in rectifiers])[is_live]
+        self.is_live, self.gain, self.offsets = is_live, gain.float(), offsets.float()
 
         self.scale_in, self.shift_in = (float(part) for part in scale_and_shift(model.bn_in))
         weights = [block.conv.weight.double() for block in midend]  # (filters, channels, taps)
@@ -85,16 +90,45 @@ class MusiCNNForm(InferenceForm):
         """Compute what the head sees; see `InferenceForm.features`."""
         if not within_limit(frames):  # nothing is known of the pruned channels then
             return PlainForm(self.model).features(frames, starts, n_frames)
+        layers = self._whole(frames, starts, n_frames)
+        pooled = torch.cat([layer.amax(2) for layer in layers] + [layer.mean(2) for layer in layers], 1)
+        dense = F.linear(pooled, self.dense_weight, self.dense_bias)
+        return dense.relu_().mul_(self.dense_scale).add_(self.dense_shift)
+
+    def layer(self, name: str, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Compute a named layer, the pooled ones without what is pruned; see `InferenceForm.layer`."""
+        if name in POOLS:
+            return self.layers([name], frames, starts, n_frames)[0]
+        return super().layer(name, frames, starts, n_frames)
+
+    def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
+        """Compute named layers, all pooled ones in one pass; see `InferenceForm.layers`."""
+        if not POOLS.keys() >= set(names):
+            return super().layers(names, frames, starts, n_frames)
+        if not within_limit(frames):
+            return PlainForm(self.model).layers(names, frames, starts, n_frames)
+        whole = self._whole(frames, starts, n_frames)
+        return [self._pooled(POOLS[name], whole) for name in names]
+
+    def _pooled(self, pool: Callable[[Tensor], Tensor], whole: Sequence[Tensor]) -> Tensor:
+        """Pool what `_whole` gives over the patch, and put the constants in for what is pruned."""
+        front, *midend = map(pool, whole)
+        channels = self.offsets.repeat(len(front), 1)  # (patches, front-end channels)
+        channels[:, self.is_live] += front * self.gain
+        return torch.cat([channels, *midend], 1)
+
+    def _whole(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> tuple[Tensor, ...]:
+        """Compute what is pooled, (patches, channels, frames) each.
+
+        These are the live channels of the front-end before the gain and shift of their norm, and the mid-end's layers.
+        """
         x = frames.t().contiguous() * self.scale_in + self.shift_in  # (frames, mels)
         peaks = [same(group, x, starts, n_frames) for group in self.groups]
         front = torch.stack([self._rectify(*of_patch) for of_patch in zip(*peaks)])  # (patches, live + 1, frames)
         cnn1 = self.midend[0](front)  # (patches, 64, frames)
         cnn2 = self.midend[1](cnn1).add_(cnn1)
         cnn3 = self.midend[2](cnn2).add_(cnn2)
-        layers = front[:, :-1], cnn1, cnn2, cnn3
-        pooled = torch.cat([layer.amax(2) for layer in layers] + [layer.mean(2) for layer in layers], 1)
-        dense = F.linear(pooled, self.dense_weight, self.dense_bias)
-        return dense.relu_().mul_(self.dense_scale).add_(self.dense_shift)
+        return front[:, :-1], cnn1, cnn2, cnn3
 
     def _rectify(self, *peaks: Tensor) -> Tensor:
         """Clamp what the groups found in a patch, (filters, frames) each, and join it with a channel of ones."""

@@ -1,0 +1,218 @@
+"""How well kits tag what they were taught with few examples, for numbers of examples and ways to fit.
+
+    python benchmarks/teaching.py --root FOLDER [--column 0] [--n 1,2,5,10,20,0] [--draws 10] [--model musicnn.mtt]
+
+The folder holds `clips.csv` (path, split, tags) and its files, such as notes of an orchestra's instruments. Of the tags
+of a clip, the one at `--column` is learned, and tags without enough clips are left out. Examples are drawn from the
+part `train`; accuracy is that on all clips of the part `--part`, mean (and deviation) over the draws; 0 examples stands
+for all. What a kit answers is what `taggram tag --kit` answers: the best mean score over the patches of a clip. Nothing
+of the part that is scored is seen in fitting or in choosing a method.
+
+With --time, the time that teaching 10 tags with 5 examples each takes is measured too, on the processes that there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taggram._processes import n_cores
+from taggram.kit import KitExample
+from taggram.learning._example_worker import EmbeddedExample, ExampleTask, example_workers
+from taggram.learning._kit_fit import Choice, Heard, Network, fit_kit
+from taggram.learning.teach import default_layers, teach
+from taggram.tagger import Tagger
+
+METHODS: tuple[Choice, ...] = ("auto", "svm", "lda", "logistic", "prototypes")
+MOST_TAGS = 10  # the commonest
+LEAST_CLIPS = 20  # of a tag, for it to be learned
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip with its one tag."""
+
+    path: Path
+    part: str
+    tag: str
+
+
+def main() -> None:
+    """Listen to all clips once, then teach and score, and print the table."""
+    parser = argparse.ArgumentParser(description="Accuracy of kits by number of examples and method.")
+    parser.add_argument("--root", type=Path, required=True, metavar="FOLDER", help="of clips.csv")
+    parser.add_argument("--column", type=int, default=0, help="which of a clip's tags is learned")
+    parser.add_argument("--part", default="test", help="of the split, that is scored")
+    parser.add_argument("--n", default="1,2,5,10,20,0", help="examples a tag; 0 is all")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--model", default="musicnn.mtt")
+    parser.add_argument("--layers", default="", help="default: that of the command")
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--time", action="store_true", help="measure how long teaching takes")
+    args = parser.parse_args()
+    clips = read_clips(args.root, args.column)
+    tagger = Tagger(args.model)
+    layers = tuple(args.layers.split(",")) if args.layers else default_layers(tagger.model)
+    train = [clip for clip in clips if clip.part == "train"]
+    scored = [clip for clip in clips if clip.part == args.part]
+    heard = listen([*train, *scored], args.model, layers, args.workers)
+    tags = sorted({clip.tag for clip in clips})
+    print(f"{args.model}, {', '.join(layers)}; {len(tags)} tags: {', '.join(tags)}")
+    print(f"{len(train)} clips to draw from, {len(scored)} of {args.part} to score, {args.draws} draws\n")
+    counts = [int(n) for n in args.n.split(",")]
+    print(f"| method | {' | '.join(f'n={n}' if n else 'all' for n in counts)} |")
+    print("|---" * (len(counts) + 1) + "|")
+    for method in args.methods.split(","):
+        cells = [accuracies(method, n, args.draws if n else 1, train, scored, heard, layers) for n in counts]
+        print(f"| {method} | {' | '.join(cell_of(cell) for cell in cells)} |", flush=True)
+    if args.time:
+        print(f"\n{time_of_teaching(train, args.model, layers)}")
+    if Path("/proc/loadavg").exists():
+        print(f"load at the end: {' '.join(Path('/proc/loadavg').read_text().split()[:3])}")
+
+
+def read_clips(root: Path, column: int) -> list[Clip]:
+    """Read the list of clips, with the commonest of the tags in one column.
+
+    Args:
+        root: its folder.
+        column: which of a clip's tags is wanted.
+
+    Returns:
+        The clips that have one of these tags.
+    """
+    with Path(root, "clips.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tagged = [(row, tags[column]) for row in rows if len(tags := row["tags"].split("|")) > column]
+    common = Counter(tag for row, tag in tagged if row["split"] == "train").most_common(MOST_TAGS)
+    kept = {tag for tag, n_clips in common if n_clips >= LEAST_CLIPS}
+    return [Clip(root / row["path"], row["split"], tag) for row, tag in tagged if tag in kept]
+
+
+def listen(
+    clips: list[Clip], model: str, layers: tuple[str, ...], n_workers: int | None
+) -> dict[Path, EmbeddedExample]:
+    """Turn clips into vectors, as `taggram teach` does.
+
+    Args:
+        clips: the clips.
+        model: name of the network.
+        layers: whose values make the vectors.
+        n_workers: processes.
+
+    Returns:
+        The vectors by path.
+    """
+    workers = example_workers(model, layers, kit=None, device="cpu", max_duration_s=600, n_workers=n_workers)
+    with workers:
+        results = workers.run(ExampleTask(str(clip.path)) for clip in clips)
+        return {clip.path: one for clip, one in zip(clips, results) if isinstance(one, EmbeddedExample)}
+
+
+def accuracies(
+    method: Choice,
+    n: int,
+    n_draws: int,
+    train: list[Clip],
+    scored: list[Clip],
+    heard: dict[Path, EmbeddedExample],
+    layers: tuple[str, ...],
+) -> NDArray[np.float64]:
+    """Teach and score, once a draw.
+
+    Args:
+        method: how kits are fitted.
+        n: examples a tag; 0 is all.
+        n_draws: how often examples are drawn; draw d is the same for all methods.
+        train: clips to draw from.
+        scored: clips to score.
+        heard: vectors of all clips.
+        layers: whose values they are.
+
+    Returns:
+        (draws,) accuracies.
+    """
+    found = []
+    for draw in range(n_draws):
+        rng = np.random.default_rng(draw)
+        chosen: list[Clip] = []
+        for tag in sorted({clip.tag for clip in train}):
+            of_tag = [clip for clip in train if clip.tag == tag and clip.path in heard]
+            order = rng.permutation(len(of_tag))[: n or None]
+            chosen += [of_tag[place] for place in order]
+        kit = fit_kit(
+            all_heard(chosen, heard), Network(model="", layers=layers, features_sha256=""),
+            task="one", method=method, none_of_these=False,
+        )  # fmt: skip
+        right = []
+        for clip in scored:
+            one = heard[clip.path]
+            mean = kit.scores(one.vectors[one.semitones == 0]).mean(axis=0)
+            right.append(kit.tags[int(mean.argmax())] == clip.tag)
+        found.append(float(np.mean(right)))
+    return np.array(found)
+
+
+def all_heard(clips: list[Clip], heard: dict[Path, EmbeddedExample]) -> Heard:
+    """Put the vectors of examples together.
+
+    Args:
+        clips: the examples.
+        heard: vectors by path.
+
+    Returns:
+        What a kit is fitted on.
+    """
+    found = [heard[clip.path] for clip in clips]
+    return Heard(
+        examples=tuple(KitExample(clip.path.name, (clip.tag,), one.sound) for clip, one in zip(clips, found)),
+        vectors=np.concatenate([one.vectors for one in found]),
+        example=np.repeat(np.arange(len(found)), [len(one.vectors) for one in found]).astype(np.int32),
+        semitones=np.concatenate([one.semitones for one in found]),
+    )
+
+
+def cell_of(values: NDArray[np.float64]) -> str:
+    """Write the mean of some accuracies, and the deviation of the draws."""
+    return f"{values.mean():.3f} ({values.std(ddof=1):.3f})" if len(values) > 1 else f"{values.mean():.3f}"
+
+
+def time_of_teaching(train: list[Clip], model: str, layers: tuple[str, ...]) -> str:
+    """Teach with 5 clips of each tag, and say how long each part took.
+
+    Args:
+        train: clips to take them from.
+        model: name of the network.
+        layers: whose values are learned on.
+
+    Returns:
+        A sentence.
+    """
+    examples: dict[str, list[Path]] = {}
+    for clip in train:
+        if len(examples.setdefault(clip.tag, [])) < 5:
+            examples[clip.tag].append(clip.path)
+    marks: dict[str, float] = {}
+    begun = time.perf_counter()
+    teach(
+        examples, model=model, layers=layers,
+        told=lambda _what, _n_done, n: marks.setdefault("first" if n else "heard", time.perf_counter() - begun),
+    )  # fmt: skip
+    whole = time.perf_counter() - begun
+    return (
+        f"teaching {len(examples)} tags from {sum(map(len, examples.values()))} files took {whole:.1f} s on "
+        f"{n_cores()} cores: {marks['first']:.1f} s until the first was heard, which is start-up, "
+        f"{marks['heard'] - marks['first']:.1f} s to hear the rest, {whole - marks['heard']:.1f} s to fit"
+    )
+
+
+if __name__ == "__main__":
+    main()

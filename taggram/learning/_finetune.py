@@ -1,0 +1,197 @@
+"""A network trained further on the examples of a kit, of which the kit then keeps what changed.
+
+The whole network learns, with a new head. Then the head is dropped: a linear map is fitted on what the last layer gives
+now, as for every kit, so that examples can still be added and tags taken out without the old sound.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taggram._patch_vectors import PatchEmbedder, between
+from taggram.audio import SoundStream, Source
+from taggram.errors import TrainingError
+from taggram.kit import KitTask, unit_rows
+from taggram.learning._example_worker import embed_example
+from taggram.learning._kit_fit import Heard
+from taggram.learning.config import FitConfig
+from taggram.learning.kit_methods import METHODS, Lesson, Validated, fit_linear, goodness, logits_of
+from taggram.learning.patch_fit import PatchSet, fit_patches
+from taggram.models._contract import TaggingModel
+from taggram.tagger import Tagger
+
+Part: TypeAlias = tuple[Source, float, float | None]
+"""A sound, and where the example begins and ends in it, in seconds."""
+
+MOST_PATCHES = 4  # of an example that the network is trained on
+HELD_OUT = 3  # of so many examples of a tag, one is held out first, to see how good the tuned network is
+LR, BATCH_SIZE, NORM_MOMENTUM = 3e-4, 16, 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tuned:
+    """What came of it.
+
+    Attributes:
+        tensors: those of the network that changed, by name, float16.
+        heard: the examples, with the vectors of the tuned network.
+        held_out: how good a network was that was tuned on two thirds of the examples, on the others; None with fewer
+            than 3 examples of every tag.
+    """
+
+    tensors: dict[str, NDArray[np.float16]]
+    heard: Heard
+    held_out: dict[str, Any] | None
+
+
+def tune_on(
+    parts: Sequence[Part],
+    heard: Heard,
+    tagger: Tagger,
+    task: KitTask,
+    epochs: int,
+    told: Callable[[str, int, int], object],
+) -> Tuned:
+    """Train a network further on examples.
+
+    Args:
+        parts: the sound of each example.
+        heard: the examples; their vectors are not used.
+        tagger: has the network, which is left as it is, and the longest sound that is taken.
+        task: whether exactly one tag holds.
+        epochs: how often all examples are gone through.
+        told: is told how far it is.
+
+    Returns:
+        The tuned network.
+
+    Raises:
+        TrainingError: there is one tag alone, or the training fails.
+    """
+    tags = tuple(sorted({tag for example in heard.examples for tag in example.tags}))
+    labels = np.array([[tag in example.tags for tag in tags] for example in heard.examples], bool)
+    if len(tags) < 2:
+        raise TrainingError(f"there are examples of {len(tags)} tags; a network is tuned on 2 at least.")
+    embedder = tagger.embedder(tagger.model.layers()[-1:])
+    inputs = [_inputs(part, embedder, tagger) for part in parts]
+
+    def tuned_without(out: NDArray[np.bool_], name: str) -> tuple[dict[str, NDArray[np.float16]], Heard]:
+        kept = np.flatnonzero(~out)
+        tensors = _trained(
+            tagger.model, [inputs[place] for place in kept], labels[kept], task, epochs, str(tagger.device),
+            lambda epoch: told(name, epoch, epochs),
+        )  # fmt: skip
+        return tensors, _heard_again(parts, heard, _with(tagger.model, tensors), tagger)
+
+    out = _to_hold_out(labels)
+    held_out = None
+    if out.any():
+        _, again = tuned_without(out, "tuned on two thirds, to try it")
+        held_out = _tried(again, labels, task, out, len(tags))
+    tensors, again = tuned_without(np.zeros(len(labels), bool), "tuned on all")
+    return Tuned(tensors=tensors, heard=again, held_out=held_out)
+
+
+def _inputs(part: Part, embedder: PatchEmbedder, tagger: Tagger) -> Tensor:
+    """Give patches of an example as the network sees them, evenly spread."""
+    source, start_s, end_s = part
+    rate = tagger.model.frontend.sample_rate
+    with SoundStream(source, sample_rate=rate, max_duration_s=tagger.max_duration_s) as sound:
+        patches = embedder.inputs(
+            between(sound, round(start_s * rate), None if end_s is None else round(end_s * rate))
+        ).cpu()
+    places = np.linspace(0, len(patches) - 1, min(len(patches), MOST_PATCHES)).round().astype(int)
+    return patches[places]
+
+
+def _trained(
+    model: TaggingModel,
+    inputs: Sequence[Tensor],
+    labels: NDArray[np.bool_],
+    task: KitTask,
+    epochs: int,
+    device: str,
+    told: Callable[[int], object],
+) -> dict[str, NDArray[np.float16]]:
+    """Train a copy of a network; give what changed in it."""
+    tuned = copy.deepcopy(model)
+    tuned.reset_head(labels.shape[1], task=task)
+    counts = torch.tensor([len(patches) for patches in inputs])
+    targets = torch.from_numpy(labels.astype(np.float32)).repeat_interleave(counts, 0)
+    patches = PatchSet(torch.cat(list(inputs)), targets, (1 / counts).repeat_interleave(counts, 0))
+    config = FitConfig(
+        lr=LR, batch_size=BATCH_SIZE, max_epochs=epochs, keep="last", norm_momentum=NORM_MOMENTUM, clip_norm=1.0
+    )
+    fit_patches(
+        tuned, lambda epoch: patches.shuffled(config, epoch), config, device=device,
+        told=lambda figures: told(int(figures["epoch"])),
+    )  # fmt: skip
+    before = model.state_dict()
+    return {
+        name: tensor.cpu().half().numpy()
+        for name, tensor in tuned.state_dict().items()
+        if not name.startswith("head") and tensor.is_floating_point() and not torch.equal(tensor, before[name].cpu())
+    }
+
+
+def _with(model: TaggingModel, tensors: dict[str, NDArray[np.float16]]) -> TaggingModel:
+    """Give a copy of a network with some tensors changed, as a kit does."""
+    tuned = copy.deepcopy(model)
+    state = tuned.state_dict()
+    with torch.no_grad():
+        for name, array in tensors.items():
+            state[name].copy_(torch.from_numpy(array.astype(np.float32)))
+    return tuned.eval()
+
+
+def _heard_again(parts: Sequence[Part], heard: Heard, model: TaggingModel, tagger: Tagger) -> Heard:
+    """Give the examples with the vectors of the last layer of a network."""
+    own = Tagger(model, device=str(tagger.device), max_duration_s=tagger.max_duration_s)
+    embedder, rate = own.embedder(model.layers()[-1:]), model.frontend.sample_rate
+    found = [
+        embed_example(embedder, source, rate, start_s=start_s, end_s=end_s, max_duration_s=tagger.max_duration_s)
+        for source, start_s, end_s in parts
+    ]
+    return replace(
+        heard,
+        vectors=np.concatenate([one.vectors for one in found]),
+        example=np.repeat(np.arange(len(found)), [len(one.vectors) for one in found]).astype(np.int32),
+        semitones=np.concatenate([one.semitones for one in found]),
+    )
+
+
+def _to_hold_out(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Choose the examples that are held out: of each tag every third."""
+    out = np.zeros(len(labels), bool)
+    first = labels.argmax(1)
+    for tag in range(labels.shape[1]):
+        out[np.flatnonzero(labels[:, tag] & (first == tag))[HELD_OUT - 1 :: HELD_OUT]] = True
+    return out
+
+
+def _tried(
+    heard: Heard, labels: NDArray[np.bool_], task: KitTask, out: NDArray[np.bool_], n_tags: int
+) -> dict[str, Any]:
+    """Say how good a tuned network is on the examples that it was not tuned on."""
+    rows = heard.vectors.astype(np.float64)
+    seen = ~out[heard.example]
+    rows = unit_rows((rows - rows[seen].mean(0)) / (rows[seen].std(0) + 1e-2 * rows[seen].std(0).mean()))
+    lesson = Lesson(rows, heard.example.astype(np.int64), heard.semitones == 0, labels, task)
+    logits = np.full(labels.shape, np.nan)
+    logits[out] = logits_of(fit_linear(METHODS[0], lesson.without(out)), lesson, out)
+    found = Validated(METHODS[0], logits, 1, goodness(logits, lesson))
+    confused = np.zeros((n_tags, n_tags), int)
+    for place in np.flatnonzero(out):
+        confused[labels[place], logits[place].argmax()] += 1
+    return {
+        "how": "held-out", "n_examples": int(out.sum()), "figure": round(found.figure, 4),
+        "confusion": confused.tolist(),
+    }  # fmt: skip
