@@ -309,6 +309,17 @@ def test_tags_that_need_another_page(there_and_back):
     assert len(pages_of(written)) > len(pages_of(file_of("ogg")))
 
 
+def test_rubbish_between_pages_is_told_where_these_get_new_numbers(tmp_path):
+    data = file_of("ogg")
+    at = pages_of(data)[-1][2]
+    path = tmp_path / "a.ogg"
+    path.write_bytes(data[:at] + b"rubbish" + data[at:])
+    assert write_tags(path, TAGS).outcome is Outcome.written
+    with pytest.raises(FileTagsError, match="numbered anew"):
+        write_tags(path, ["z" * 66_000])
+    assert seen_by_mutagen(path) == TAGS
+
+
 def test_chained_streams_have_tags_in_the_first(there_and_back):
     first, second = file_of("ogg"), encoded(noise(SECONDS, 44_100, 2, seed=1), 44_100, "OGG")
     written = there_and_back(first + second, "a.ogg", tags=["z" * 66_000]).read_bytes()

@@ -96,18 +96,26 @@ class OggTags(VorbisComments):
 
         Args:
             file: the new file, to be read and written.
+
+        Raises:
+            FileTagsError: there is something else between the pages.
         """
         if not self.added:
             return
+        from mutagen.ogg import error
+
         file.seek(self.rest_at)
-        for page in _pages(file):
-            if page.serial != self.pages[0].serial:
-                continue
-            page.sequence += self.added
-            file.seek(page.offset)
-            file.write(page.write())
-            if page.last:
-                return
+        try:
+            for page in _pages(file):
+                if page.serial != self.pages[0].serial:
+                    continue
+                page.sequence += self.added
+                file.seek(page.offset)
+                file.write(page.write())
+                if page.last:
+                    return
+        except error as fault:
+            raise FileTagsError(f"pages after its comments cannot be numbered anew ({fault})") from fault
 
     def _find_pages(self, pages: Iterator[OggPage]) -> bytes | None:
         """Find the pages with the comments; give what is before these in their packet."""
