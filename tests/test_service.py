@@ -20,11 +20,15 @@ from PIL import Image
 
 import taggram
 from taggram.apps._server_settings import ServiceSettings
+from taggram.kit import KitRows
+from taggram.models._fingerprint import features_sha256
 from taggram.vocabulary import load_vocabulary
 
 SECONDS = 10
 N_PATCHES = 3
 N_TAGS = 50
+ORIGIN = "https://a.example"
+BEARER = {"Authorization": "Bearer t0ken"}
 
 
 @pytest.fixture(scope="module")
@@ -329,15 +333,53 @@ def test_settings_in_the_document_are_those_that_there_are():
     assert {name: told[name].strip() for name in numbers} == numbers
 
 
-# -- who may ask -------------------------------------------------------------------------------------------------------
+# -- kits, and who may ask ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def guarded(weights, tmp_path_factory):
-    """A service with a token, which pages of one origin may ask."""
-    spool = tmp_path_factory.mktemp("spool")
-    with served(spool, "--cors", "https://a.example", TAGGRAM_TOKEN="t0ken") as running:
+def kit(weights, tmp_path_factory):
+    """A kit of two tags that nobody taught."""
+    model = taggram.create_model(weights)
+    made = taggram.Kit(
+        tags=("this", "that"), task="one", method="svm", model=weights, layers=("penultimate",),
+        features_sha256=features_sha256(model),
+        mean=np.zeros(200, np.float32), inverse_scale=np.ones(200, np.float32), bias=np.zeros(2, np.float32),
+        weight=np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32),
+        examples=(), rows=KitRows(
+            vectors=np.zeros((0, 200), np.float16), example=np.zeros(0, np.int32), semitones=np.zeros(0, np.int8)
+        ),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("kit") / "mine.safetensors"
+    made.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def guarded(kit, tmp_path_factory):
+    """A service of a kit and a model, with a token, which pages of one origin may ask."""
+    offered = ("--kit", str(kit), "--model", "musicnn.mtt")
+    with served(tmp_path_factory.mktemp("spool"), *offered, "--cors", ORIGIN, TAGGRAM_TOKEN="t0ken") as running:
         yield running
+
+
+def test_kit_and_model_are_offered_the_kit_first(guarded):
+    models = guarded.ask("GET", "/v1/models", headers=BEARER).json()["models"]
+    assert [(one["name"], one["kit"], len(one["tags"])) for one in models] == [
+        ("mine", True, 2), ("musicnn.mtt", False, N_TAGS)
+    ]  # fmt: skip
+
+
+def test_kit_tags_as_in_python(guarded, kit):
+    sound = encoded(tone(7.0, hz=115))
+    reply = guarded.post("/v1/tag?over_time=true", sound, headers=BEARER).json()
+    wanted = taggram.Tagger(kit=kit, device="cpu").tag(sound)
+    assert (reply["model"], reply["tags"][0]["tag"]) == ("mine", wanted.top(1)[0][0])
+    np.testing.assert_allclose(reply["scores"], wanted.scores, rtol=0, atol=1e-5)
+
+
+def test_model_is_that_of_the_request(guarded):
+    reply = guarded.post("/v1/tag?model=musicnn.mtt", encoded(tone(3.0)), headers=BEARER)
+    assert reply.json()["model"] == "musicnn.mtt"
 
 
 @pytest.mark.parametrize("given", [None, "Bearer", "Bearer wrong", "Basic t0ken", "t0ken", "Bearer t0ken2"])
@@ -350,7 +392,7 @@ def test_request_without_the_token_is_refused(guarded, target, given):
 
 
 def test_request_with_the_token_is_answered(guarded):
-    assert guarded.ask("GET", "/v1/models", headers={"Authorization": "Bearer t0ken"}).status_code == 200
+    assert guarded.ask("GET", "/v1/models", headers=BEARER).status_code == 200
 
 
 @pytest.mark.parametrize("target", ["/healthz", "/", "/static/style.css", "/docs", "/openapi.json"])
@@ -365,7 +407,7 @@ def test_token_is_not_passed_on_to_decoders(guarded):
 
 def test_pages_of_the_named_origin_may_ask(guarded):
     wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": "https://a.example", **wish})
-    assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "https://a.example")
+    reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": ORIGIN, **wish})
+    assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, ORIGIN)
     reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": "https://b.example", **wish})
     assert "access-control-allow-origin" not in reply.headers
