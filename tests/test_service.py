@@ -199,6 +199,12 @@ def test_log_says_what_became_of_a_request_and_not_what_it_was(service, song):
     assert "secret" not in json.dumps(service.log)
 
 
+def test_log_says_why_a_request_was_refused(service):
+    service.post("/v1/tag?top=0", b"x", headers={"X-Request-ID": "refused"})
+    (line,) = [line for line in service.events("request") if line["id"] == "refused"]
+    assert (line["status"], line["error"]) == (422, "ConfigError")
+
+
 def test_requests_and_sound_are_counted(service, song):
     lines = ('taggram_requests_total{route="/v1/tag",status="200"}', 'taggram_sound_seconds_total{model="musicnn.mtt"}')
     before = [service.metric(line) for line in lines]
@@ -208,7 +214,7 @@ def test_requests_and_sound_are_counted(service, song):
 
 def test_documentation_loads_nothing_from_elsewhere(service):
     page = service.ask("GET", "/docs").text
-    places = re.findall(r'(?:src|href)="([^"]+)"', page)
+    places = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page)
     assert len(places) == 3
     assert [service.ask("GET", f"/{place}").status_code for place in places] == [200] * 3
     assert not re.search("https?://", page)
@@ -411,3 +417,18 @@ def test_pages_of_the_named_origin_may_ask(guarded):
     assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, ORIGIN)
     reply = guarded.ask("OPTIONS", "/v1/tag", headers={"Origin": "https://b.example", **wish})
     assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.slow
+def test_documentation_is_shown_by_a_browser(service, browser):
+    page = browser.new_page()
+    troubles, asked = [], []
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"http://127.0.0.1:{service.port}/docs")
+    page.get_by_text("/v1/embed").first.wait_for()
+    page.get_by_text("/v1/tag", exact=True).first.click()
+    page.get_by_text("At most so many tags").first.wait_for()
+    assert troubles == []
+    assert {url.split("/")[2] for url in asked if not url.startswith("data:")} == {f"127.0.0.1:{service.port}"}
+    page.close()

@@ -68,7 +68,7 @@ class Guard:
             if isinstance(error, TimeoutError) and status:
                 status = int(CutError.status)  # it left its answer unread
             elif status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
-                log("request failed", level=logging.ERROR, error=error, id=request_id)
+                log("request failed", level=logging.ERROR, raised=error, id=request_id)
             if not status:
                 await answer_error(error, send_on)
         finally:

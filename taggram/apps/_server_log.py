@@ -46,14 +46,14 @@ def set_up_log() -> None:
     logging.getLogger(OF_FORMS).setLevel(logging.CRITICAL)  # it quotes bytes of uploads
 
 
-def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:
+def log(event: str, *, level: int = logging.INFO, raised: BaseException | None = None, **facts: Any) -> None:
     """Log an event.
 
     Args:
         event: what happened, in a word or a few.
         level: how bad it is.
-        error: what was raised; its trace is logged too.
+        raised: what was raised; its trace is logged too.
         **facts: what belongs to it, plain values; None is left out.
     """
     known = {name: value for name, value in facts.items() if value is not None}
-    LOG.log(level, event, extra={"facts": known}, exc_info=error)
+    LOG.log(level, event, extra={"facts": known}, exc_info=raised)

@@ -270,7 +270,7 @@ class Service:
             except BaseException as error:  # whoever waits for the answer must get one
                 job.answer.set_exception(error)
                 if not isinstance(error, TaggramError):
-                    log("work failed", level=logging.ERROR, error=error)
+                    log("work failed", level=logging.ERROR, raised=error)
             else:
                 self._seconds_a_job += 0.1 * (time.monotonic() - begun - self._seconds_a_job)
                 job.answer.set_result(answer)
