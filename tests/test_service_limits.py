@@ -21,7 +21,7 @@ from taggram.errors import ConfigError, UnknownNameError
 
 SMALL = (
     *("max_upload_mb=1", "max_decoded_mb=20", "header_s=1", "grace_s=1", "least_rate=1000", "n_decoders=1"),
-    *("max_queue=3", "max_values=20_000", "max_connections=20"),
+    *("max_queue=3", "max_values=20_000", "max_connections=20", "send_s=1"),
 )
 TOO_MUCH = bytes(1_100_000)
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -148,10 +148,11 @@ def test_connection_that_says_nothing_is_closed(service):
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
-def test_answer_that_is_not_read_is_given_up(service):
-    line = 'taggram_refused_connections_total{reason="slow"}'
+@pytest.mark.parametrize("n_requests", [1, 4])
+def test_answer_that_is_not_read_is_given_up(service, n_requests):
+    line = 'taggram_refused_connections_total{reason="unread"}'
     before = service.metric(line)
-    with service.send(b"GET /static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n" * 4):
+    with service.send(b"GET /static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n" * n_requests):
         assert wait_until(lambda: service.metric(line) > before)
 
 

@@ -87,7 +87,7 @@ def make_app(service: Service, access: Access) -> "ASGIApp":
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )  # fmt: skip
-    return Guard(outer, service.metrics, service.settings.send_s)
+    return Guard(outer, service.metrics)
 
 
 def _answer_errors(app: "FastAPI") -> None:

@@ -12,7 +12,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from taggram.apps._server_errors import CutError, NotReadyError, ServiceError, UnauthorizedError, fields_of, status_of
+from taggram.apps._server_errors import NotReadyError, ServiceError, UnauthorizedError, fields_of, status_of
 from taggram.apps._server_log import log
 
 if TYPE_CHECKING:
@@ -32,13 +32,11 @@ class Guard:
     Args:
         app: what answers requests.
         metrics: where they are counted.
-        send_s: longest time that a client may leave a piece of its answer unread.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, send_s: float) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._send_s = send_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -54,8 +52,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
-            async with asyncio.timeout(self._send_s):
-                await send(message)
+            await send(message)
 
         try:
             await self._app(scope, receive, send_on)
@@ -65,9 +62,7 @@ class Guard:
                 await answer_error(NotReadyError("the service is stopping."), send_on)
         except Exception as error:
             facts["error"] = type(error).__name__
-            if isinstance(error, TimeoutError) and status:
-                status = int(CutError.status)  # it left its answer unread
-            elif status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
+            if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
                 log("request failed", level=logging.ERROR, raised=error, id=request_id)
             if not status:
                 await answer_error(error, send_on)

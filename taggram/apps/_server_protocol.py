@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,11 +38,13 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._clock: asyncio.TimerHandle | None = None
-            self._n_unread = math.inf  # bytes of answers that the client had not taken when the clock last ran out
+            self._unread: asyncio.TimerHandle | None = None  # runs while the client has not taken all of an answer
+            self._n_unread = 0  # bytes that it had not taken when this was begun
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Begin, unless there are too many."""
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of all that is not taken at once
             if len(self.connections) > settings.max_connections:
                 metrics.refused.labels("too many").inc()
                 self._refuse(429, "BusyError", f"there are {settings.max_connections} connections already.")
@@ -53,6 +54,7 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
         def connection_lost(self, exc: Exception | None) -> None:
             """End."""
             self._stop_clock()
+            self._stop_unread()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -68,6 +70,16 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
             super().on_response_complete()
             if self._has_request():  # it had come already
                 self._stop_clock()
+
+        def pause_writing(self) -> None:
+            """Wait for the client to take its answer."""
+            super().pause_writing()
+            self._watch_unread()
+
+        def resume_writing(self) -> None:
+            """Go on, as it has taken all of it."""
+            self._stop_unread()
+            super().resume_writing()
 
         def send_400_response(self, msg: str) -> None:
             """Refuse what is no HTTP."""
@@ -89,19 +101,32 @@ def make_protocol(settings: ServiceSettings, metrics: Metrics) -> type[H11Protoc
                 self._clock.cancel()
                 self._clock = None
 
-        def _end_slow(self) -> None:
-            n_unread = self.transport.get_write_buffer_size()
-            if n_unread and n_unread < self._n_unread:  # it reads its answer, if slowly
-                self._n_unread = n_unread
-                self._wind_clock()
+        def _watch_unread(self) -> None:
+            self._n_unread = self.transport.get_write_buffer_size()
+            self._unread = self.loop.call_later(settings.send_s, self._end_unread)
+
+        def _stop_unread(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
+
+        def _end_unread(self) -> None:
+            n_wanted = settings.least_rate * settings.send_s
+            if self.transport.get_write_buffer_size() <= self._n_unread - n_wanted:
+                self._watch_unread()
                 return
-            if self.transport.is_closing() and not n_unread:
+            metrics.refused.labels("unread").inc()
+            self.transport.abort()  # to close it would wait for the client
+
+        def _end_slow(self) -> None:
+            if self._unread is not None:
+                self._wind_clock()  # the other one counts
+                return
+            if self.transport.is_closing():
                 return
             metrics.refused.labels("slow").inc()
             cycle: Any = self.cycle
-            if n_unread:
-                self.transport.abort()  # to close it would wait for the client
-            elif cycle is None:
+            if cycle is None:
                 self._refuse(408, "TooSlowError", f"the head of the request took longer than {settings.header_s:g} s.")
             else:
                 self.transport.close()  # the client has had an answer before

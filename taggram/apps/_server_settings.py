@@ -31,7 +31,7 @@ class ServiceSettings:
         grace_s: time that an upload has before the least rate counts, in seconds.
         least_rate: bytes a second that an upload must come with from then on.
         upload_s: longest time that an upload may take, in seconds.
-        send_s: longest time that a client may leave a piece of its answer unread, in seconds.
+        send_s: time in which a client must take what remains of its answer, or as much as the least rate gives.
         start_s: longest time that a request waits for the network to be loaded, in seconds.
         stop_s: longest time that is given to what was taken before the service stops, in seconds.
         n_decoders: decoder processes; None is one a core.
