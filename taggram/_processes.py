@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from taggram import errors
-from taggram.errors import ConfigError, DatasetError, TaggramError, UnknownNameError, WorkerError
+from taggram.errors import ConfigError, DatasetError, ExportError, TaggramError, UnknownNameError, WorkerError
 from taggram.results import Failure
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ PARENT_EVERY_S = 1.0
 AHEAD = 16  # files a worker that may be done before the one that is next in order
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 NOT_STARTED = "WorkerStartError"  # name of the failure of a file that no worker could be started for
-NO_FAULT_OF_THE_FILE = (ConfigError, UnknownNameError, DatasetError)  # a worker that raises these ends the run
+NO_FAULT_OF_THE_FILE = (ConfigError, UnknownNameError, DatasetError, ExportError)  # a worker that raises these ends the run
 
 Message = dict[str, Any]
 Progress = Callable[[str, float], None]
@@ -117,6 +117,7 @@ class Processes(Generic[T, R]):
         self._workers = [_Worker(module, settings, read, hang_s, at_work) for _ in range(self.n_workers)]
         self._threads: list[threading.Thread] = []
         self._n_orders = 0
+        self._asking = threading.Lock()
         self._closed = weakref.finalize(self, _end, self._workers, self._orders)
 
     def start(self) -> None:
@@ -170,10 +171,11 @@ class Processes(Generic[T, R]):
 
     def _ask(self, order: _Order[T, R]) -> None:
         """Put a file into the queue, with one more worker to take it if there may be."""
-        self._orders.put(order)
-        self._n_orders += 1
-        if self._closed.alive and len(self._threads) < min(self.n_workers, self._n_orders):
-            self._add_worker()
+        with self._asking:  # several threads may each have a run of their own
+            self._orders.put(order)
+            self._n_orders += 1
+            if self._closed.alive and len(self._threads) < min(self.n_workers, self._n_orders):
+                self._add_worker()
 
     def _add_worker(self) -> None:
         """Start the thread that serves one more worker."""
