@@ -7,8 +7,9 @@ gain. What a named layer gives is the vector, with mean and maximum over time wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,8 +102,26 @@ class PatchEmbedder:
         Raises:
             AudioError: there is no sample.
         """
+        for compute in self.waiting(blocks):
+            yield compute()
+
+    def waiting(self, blocks: Iterable[Samples]) -> Iterator[Callable[[], PatchVectors]]:
+        """Give what computes each batch, for those who may do without some of them.
+
+        Args:
+            blocks: as for `embed`.
+
+        Yields:
+            What computes the vectors of a batch, in order.
+
+        Raises:
+            AudioError: there is no sample.
+        """
         for patches, padded in self._batches(blocks):
-            yield PatchVectors(self._vectors(_levelled(patches)), np.abs(patches).max(axis=1), padded)
+            yield partial(self._computed, patches, padded)
+
+    def _computed(self, patches: Samples, padded: bool) -> PatchVectors:
+        return PatchVectors(self._vectors(_levelled(patches)), np.abs(patches).max(axis=1), padded)
 
     def inputs(self, blocks: Iterable[Samples]) -> Tensor:
         """Give what the network sees of a sound, to train it on.

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -558,6 +558,27 @@ def source_name(source: Source) -> str:
         return "<array>"
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "<bytes>"
+
+
+def resampled(blocks: Iterable[Samples], source_rate: int, sample_rate: int) -> Iterator[Samples]:
+    """Resample sound while it comes in.
+
+    Args:
+        blocks: (samples,) each.
+        source_rate: of the blocks, in Hz.
+        sample_rate: that is wanted, in Hz.
+
+    Yields:
+        (samples,) each, as soon as they can be had; the filter holds back some hundredths of a second.
+    """
+    if source_rate == sample_rate:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(source_rate, sample_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        given = resampler.resample_chunk(block)
+        if len(given):
+            yield given
 
 
 def looks_like_audio(path: Path) -> bool:

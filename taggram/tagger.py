@@ -7,9 +7,11 @@ needs the memory of a short one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from taggram._checks import check_choice
 from taggram._kit_network import model_of_kit, tune
 from taggram._workers import Task, Workers
-from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
+from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source, resampled
 from taggram.errors import ConfigError, check_above_zero
 from taggram.kit import Kit, open_kit
 from taggram.models._registry import Engine, is_model_file, title_of
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from taggram._patch_vectors import PatchEmbedder
+    from taggram._patch_vectors import PatchEmbedder, PatchVectors
     from taggram.models._contract import TaggingModel
 
 DEFAULT_MODEL = "musicnn.mtt"
@@ -146,11 +148,12 @@ class Tagger:
         self._form = build_inference(self.model, self.patch_frames, self.hop_frames, engine)
         self._workers: dict[int | None, Workers] = {}
 
-    def embedder(self, layers: Sequence[str]) -> PatchEmbedder:
+    def embedder(self, layers: Sequence[str], *, batch_size: int | None = None) -> PatchEmbedder:
         """Give what turns sound into one vector a patch, each patch at the same level, as kits want it.
 
         Args:
             layers: names out of `model.layers()`, whose values make the vector.
+            batch_size: patches that the network sees at once; None is that of this tagger.
 
         Returns:
             The embedder, with the patch, hop and device of this tagger.
@@ -162,7 +165,7 @@ class Tagger:
 
         return PatchEmbedder(
             self._form, [self.model.check_layer(layer) for layer in layers], patch_frames=self.patch_frames,
-            hop_frames=self.hop_frames, batch_size=self.batch_size, device=self.device,
+            hop_frames=self.hop_frames, batch_size=batch_size or self.batch_size, device=self.device,
         )  # fmt: skip
 
     @property
@@ -208,6 +211,34 @@ class Tagger:
                 scores=scores,
                 **self._notes(sound, padded),
             )
+
+    def tag_live(
+        self, blocks: Iterable[Samples], *, sample_rate: int, skip: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """Tag sound while it comes in, a patch at a time.
+
+        Args:
+            blocks: (samples,) float32 each, mono, -1 to 1, as they come.
+            sample_rate: of the blocks, in Hz.
+            skip: is asked before each patch whether it is to be left out, because there is no time for it.
+
+        Yields:
+            Where a patch starts, in seconds, and its scores (tags,), as soon as its last sample is there.
+
+        Raises:
+            ConfigError: the network has no head.
+        """
+        if not self.tags:
+            raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
+        patches = self._live_patches(resampled(blocks, sample_rate, self.model.frontend.sample_rate))
+        for index in itertools.count():
+            with self._torch.inference_mode():
+                compute = next(patches, None)
+                if compute is None:
+                    return
+                scores = None if skip() else compute()
+            if scores is not None:
+                yield self.hop_s * index, scores
 
     def embed(
         self, source: Source, *, layer: str | None = None, progress: Progress | None = None
@@ -323,7 +354,7 @@ class Tagger:
         """Run a form over all patches of a sound; give (patches, ...) and whether the sound was repeated."""
         results = []
         padded = False
-        for frames, starts, repeated in self._stretches(sound, progress):
+        for frames, starts, repeated in self._stretches(self._rows(sound, progress), self.batch_size):
             results.append(compute(frames, starts, self.patch_frames).cpu().numpy())
             padded = repeated
         return np.concatenate(results), padded
@@ -338,12 +369,30 @@ class Tagger:
                 progress(sound.duration_s)
         return np.concatenate(scores), padded
 
-    def _stretches(self, sound: SoundStream, progress: Progress | None) -> Iterator[tuple[Tensor, list[int], bool]]:
-        """Cut the spectrogram of a sound into stretches with a batch of patches each.
+    def _live_patches(self, blocks: Iterable[Samples]) -> Iterator[Callable[[], NDArray[np.float32]]]:
+        """Give what computes the scores of each patch, once all of it is there."""
+        kit = self.kit
+        if kit is not None:
+            for compute in self.embedder(kit.layers, batch_size=1).waiting(blocks):
+                yield partial(_score_one, kit, compute)
+            return
+        stream = self.model.frontend.stream()
+        rows = ((stream.feed(self._torch.from_numpy(block).to(self.device)).t(), False, False) for block in blocks)
+        for frames, starts, _ in self._stretches(rows, 1):
+            yield partial(self._score_one, frames, starts)
+
+    def _score_one(self, frames: Tensor, starts: list[int]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = self._form.scores(frames, starts, self.patch_frames)[0].cpu().numpy()
+        return scores
+
+    def _stretches(
+        self, rows_of_blocks: Iterable[tuple[Tensor, bool, bool]], batch_size: int
+    ) -> Iterator[tuple[Tensor, list[int], bool]]:
+        """Cut a spectrogram into stretches with a batch of patches each.
 
         Args:
-            sound: the opened sound.
-            progress: is told the seconds that are done.
+            rows_of_blocks: as `_rows` gives them.
+            batch_size: patches of a stretch at most, and at least but for the last one.
 
         Yields:
             (mels, frames), the starts of the patches in it, and whether the sound was repeated to fill a patch.
@@ -351,17 +400,17 @@ class Tagger:
         torch, n_frames, hop = self._torch, self.patch_frames, self.hop_frames
         held: list[Tensor] = []  # rows of frames from the start of the next patch on
         n_held, n_skip, padded = 0, 0, False
-        for rows, padded, at_end in self._rows(sound, progress):
+        for rows, padded, at_end in rows_of_blocks:
             skipped = min(n_skip, len(rows))  # a hop longer than the patch leaves frames out
             n_skip -= skipped
             held.append(rows[skipped:])
             n_held += len(rows) - skipped
             n_whole = (n_held - n_frames) // hop + 1 if n_held >= n_frames else 0
-            if n_whole == 0 or (n_whole < self.batch_size and not at_end):
+            if n_whole == 0 or (n_whole < batch_size and not at_end):
                 continue
             stretch = torch.cat(held)
-            for first in range(0, n_whole, self.batch_size):
-                n_patches = min(self.batch_size, n_whole - first)
+            for first in range(0, n_whole, batch_size):
+                n_patches = min(batch_size, n_whole - first)
                 part = stretch[first * hop : (first + n_patches - 1) * hop + n_frames]
                 yield part.t(), [hop * index for index in range(n_patches)], padded
             n_skip += max(0, n_whole * hop - n_held)
@@ -533,6 +582,11 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
+
+
+def _score_one(kit: Kit, compute: Callable[[], PatchVectors]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = kit.scores(compute().vectors)[0]
+    return scores
 
 
 def _regrouped(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:

@@ -23,7 +23,7 @@ from conftest import COMMAND, MODEL, session_of, wait_until
 from PIL import Image
 
 import taggram
-from taggram.apps._outputs import clock, picture_paths
+from taggram.apps._outputs import PictureNames, clock
 from taggram.models import list_models, load_card
 
 SECONDS = 10
@@ -189,7 +189,8 @@ def test_times_are_shown_as_on_a_clock(time_s, shown):
     ],
 )
 def test_each_file_gets_a_picture_of_its_own(files, names):
-    assert [Path(picture).name for picture in picture_paths(Path("pictures"), files)] == names
+    pictures = PictureNames(Path("pictures"))
+    assert [Path(pictures.of(file)).name for file in files] == names
 
 
 # -- embed -------------------------------------------------------------------------------------------------------------

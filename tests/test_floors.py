@@ -49,11 +49,10 @@ HOMES = {  # heavy package: the only places that may import it
         "apps/doctor",
     },
     "av": {"audio", "apps/_server_decoder", "apps/doctor"},
-    "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/doctor"},
+    "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/demo_song", "apps/doctor"},
     "soxr": {"audio"},
     "safetensors": {"models", "kit"},
     "onnx": {"models"},
-    "onnx_ir": {"models"},
     "onnxscript": {"models"},
     "onnxruntime": {"models"},
     "matplotlib": {
@@ -71,7 +70,7 @@ HOMES = {  # heavy package: the only places that may import it
     "sklearn": {"learning", "studies"},
     "mir_eval": {"learning"},
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
-    "typer": {"apps/cli"},
+    "typer": {"apps/cli", "apps/_writing"},
     "rich": {"apps"},
     "fastapi": {"apps/_server_app"},
     "pydantic": {"apps/_server_app"},
@@ -84,7 +83,6 @@ HOMES = {  # heavy package: the only places that may import it
 EXTRAS = (
     *("av", "beets", "fastapi", "mir_eval", "mutagen", "onnx", "onnxruntime", "plotly", "prometheus_client", "pyarrow"),
     *(
-        "onnx_ir",
         "onnxscript",
         "pydantic",
         "python_multipart",

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import signal
+import threading
+from pathlib import Path
 
+import mutagen
 import pytest
+from conftest import wait_until
 
 from taggram.apps._watching import SETTLED_S, Watch
 from taggram.errors import ConfigError
@@ -124,3 +130,50 @@ def test_what_is_no_folder_is_refused(tmp_path, path):
     add(tmp_path / "file.wav")()
     with pytest.raises(ConfigError, match="--watch wants folders"):
         Watch([path if path == "-" else str(tmp_path / path)])
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def lines_of(process):
+    lines = []
+    threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, b"")), daemon=True).start()
+    return lines
+
+
+@pytest.fixture
+def watching(weights, started, tmp_path):
+    """The command while it watches a folder, and the lines that it printed."""
+    process = started("tag", "--watch", "--write", "--format", "json", tmp_path)
+    return process, lines_of(process)
+
+
+def test_command_tags_what_is_there_and_what_arrives(watching, tmp_path):
+    _, lines = watching
+    add(tmp_path / "first.wav", 1.0)()
+    assert wait_until(lambda: len(lines) == 1)
+    add(tmp_path / "second.wav", 1.0)()
+    assert wait_until(lambda: len(lines) == 2)
+    assert [Path(json.loads(line)["path"]).name for line in lines] == ["first.wav", "second.wav"]
+
+
+def test_file_that_the_command_wrote_into_is_not_tagged_again(watching, tmp_path):
+    _, lines = watching
+    add(tmp_path / "a.wav", 1.0)()
+    assert wait_until(lambda: len(lines) == 1 and mutagen.File(tmp_path / "a.wav").tags)
+    add(tmp_path / "b.wav", 1.0)()
+    assert wait_until(lambda: len(lines) >= 2)
+    assert [Path(json.loads(line)["path"]).name for line in lines] == ["a.wav", "b.wav"]
+
+
+def test_interrupt_ends_the_command(watching, tmp_path):
+    process, lines = watching
+    add(tmp_path / "a.wav", 1.0)()
+    assert wait_until(lambda: lines)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+
+
+def test_output_that_would_never_be_whole_is_refused(run_taggram, tmp_path):
+    done = run_taggram("tag", "--watch", tmp_path, "--out", tmp_path / "tags.csv", "--format", "csv")
+    assert (done.returncode, ">> FILE" in done.stderr) == (2, True)

@@ -290,23 +290,27 @@ def clock(time_s: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{whole:02d}"
 
 
-def picture_paths(folder: Path, files: list[str]) -> Iterator[str]:
-    """Name the pictures of files; two files of one name get two pictures.
+class PictureNames:
+    """Names the pictures of files; two files of one name get two pictures.
 
     Args:
         folder: where the pictures go.
-        files: the files.
-
-    Yields:
-        A path a file.
     """
-    used: set[str] = set()
-    for file in files:
-        name = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in Path(file).name)
-        numbered = (f"{name} ({number})" for number in itertools.count(2))
-        picture = next(one for one in itertools.chain([name], numbered) if one.casefold() not in used)
-        used.add(picture.casefold())  # some systems take a.png and A.png for one file
-        yield str(folder / f"{picture}.png")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._of_files: dict[str, str] = {}
+        self._used: set[str] = set()
+
+    def of(self, file: str) -> str:
+        """Give the path of the picture of a file, which is the same each time."""
+        if file not in self._of_files:
+            name = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in Path(file).name)
+            numbered = (f"{name} ({number})" for number in itertools.count(2))
+            picture = next(one for one in itertools.chain([name], numbered) if one.casefold() not in self._used)
+            self._used.add(picture.casefold())  # some systems take a.png and A.png for one file
+            self._of_files[file] = str(self._folder / f"{picture}.png")
+        return self._of_files[file]
 
 
 @contextlib.contextmanager

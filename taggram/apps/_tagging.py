@@ -13,9 +13,10 @@ from taggram._processes import Processes
 from taggram._workers import Task, Workers
 from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
 from taggram.apps._inputs import list_files
-from taggram.apps._outputs import Format, check_format, is_parquet, open_embeddings, open_tags, picture_paths
-from taggram.apps._parquet import load_pyarrow
+from taggram.apps._outputs import Format, PictureNames, TagWriter, check_format, is_parquet, open_embeddings, open_tags
+from taggram.apps._parquet import ParquetTags, load_pyarrow
 from taggram.apps._progress import FileProgress, say
+from taggram.apps._watching import Watch
 from taggram.apps._writing import Tally, tally_of
 from taggram.errors import ConfigError, check_above_zero, printable
 from taggram.kit import Kit
@@ -161,6 +162,49 @@ def run_tagging(
         return False
 
 
+def run_watching(
+    folders: list[str],
+    settings: TaggerSettings,
+    output: TagOutput,
+    n_workers: int | None,
+    write: WriteSettings | None = None,
+) -> None:
+    """Tag what is in folders and then, until told to stop, what arrives or changes there.
+
+    Args:
+        folders: these and all below them.
+        settings: of the tagger.
+        output: how tags are given: as text, JSON or CSV, on standard output.
+        n_workers: worker processes; None is one a core.
+        write: how tags are written into the files too; None does not.
+
+    Raises:
+        ConfigError: something is no folder, a file is wanted that would never be whole, or another option makes no
+            sense.
+        UnknownNameError: there is no such model.
+        WeightsError: its weights cannot be had.
+        OSError: standard output cannot be written.
+    """
+    if output.path is not None or output.kind is Format.parquet:
+        raise ConfigError("--watch has no end, so no file would ever be whole; >> FILE adds its lines to one.")
+    output.check()
+    watch = Watch(folders)
+    names = PictureNames(output.pictures) if output.pictures else None
+    with (
+        open_tags(None, output.kind, output.top, output.threshold, output.over_time) as writer,
+        _workers(settings.ready(), write, n_workers) as pool,
+    ):
+        pool.start()
+        say(f"watching {', '.join(map(printable, folders))}; Ctrl-C ends it")
+        for files in watch:
+            tally = Tally()
+            for result in _run(pool, _tasks(files, names)):
+                _give(result, writer, tally)
+                if write is not None:
+                    watch.take_as_given(result.path)
+            tally.tell()
+
+
 def run_embedding(
     paths: list[str], settings: TaggerSettings, out: Path, *, layer: str | None, mean: bool, n_workers: int | None
 ) -> bool:
@@ -202,7 +246,7 @@ def _tag_all(
     write: WriteSettings | None,
 ) -> bool:
     """Tag files, as `run_tagging` does; what is raised on the way leaves no file."""
-    where = output.pictures
+    names = PictureNames(output.pictures) if output.pictures else None
     tally = Tally()
     with (
         open_tags(output.path, output.kind, output.top, output.threshold, output.over_time) as writer,
@@ -210,23 +254,32 @@ def _tag_all(
     ):
         pool.start()
         files, failures = _list_files(paths)
-        drawn: Iterator[str | None] = picture_paths(where, files) if where else iter([None] * len(files))
-        tasks = [Task(file, picture=place) for file, place in zip(files, drawn)]
+        tasks = _tasks(files, names)
         n_failed = len(failures)
         for failure in failures:
             writer.write(failure)
         for result in _run(pool, tasks):
-            if isinstance(result, Taggram | Failure):
-                writer.write(result)
-            tally_of(result, tally)
-            n_failed += not isinstance(result, Taggram) or bool(result.trouble)
+            n_failed += not _give(result, writer, tally)
         tally.tell()
         if output.kind is Format.parquet and n_failed and not writer.n_files:
             raise _NothingToWriteError  # a table without a row says less than none
     pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
     if pictures:
-        say(f"picture: {printable(pictures[0])}" if len(pictures) == 1 else f"pictures: {printable(str(where))}")
+        one = f"picture: {printable(pictures[0])}"
+        say(one if len(pictures) == 1 else f"pictures: {printable(str(output.pictures))}")
     return not n_failed
+
+
+def _tasks(files: list[str], names: PictureNames | None) -> list[Task]:
+    return [Task(file, picture=names.of(file) if names else None) for file in files]
+
+
+def _give(result: Taggram | Embedding | Failure, writer: TagWriter | ParquetTags, tally: Tally) -> bool:
+    """Write and count a result; say whether all is well with it."""
+    if isinstance(result, Taggram | Failure):
+        writer.write(result)
+    tally_of(result, tally)
+    return isinstance(result, Taggram) and not result.trouble
 
 
 def _embed_all(

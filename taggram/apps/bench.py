@@ -264,7 +264,7 @@ class StepTagger(Tagger):
         counter = FlopCounterMode(display=False)
         n_flop = 0
         with torch.inference_mode(), self._open(path) as sound:
-            for frames, starts, _ in self._stretches(sound, None):
+            for frames, starts, _ in self._stretches(self._rows(sound, None), self.batch_size):
                 with counter:
                     self._form.scores(frames, starts, self.patch_frames)
                 n_flop += counter.get_total_flops()

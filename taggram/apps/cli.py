@@ -164,6 +164,9 @@ def tag(
         Path | None, Option("--picture", metavar="DIR", help="Draw the taggram of each file into this folder.")
     ] = None,
     over_time: Annotated[bool, Option("--over-time", help="Write the scores of each patch too.")] = False,
+    watch: Annotated[
+        bool, Option("--watch", help="Then wait for what arrives or changes in these folders, until told to stop.")
+    ] = False,
     workers: WorkerCount = None,
     device: Device = "auto",
     engine: Engine = "torch",
@@ -219,7 +222,7 @@ def tag(
     tag and score. Parquet has them too, and model; it wants --out. With --over-time there is a row, or line, a patch.
     With --write the tags go into the files as well, and --undo takes these out again.
     """
-    from taggram.apps._tagging import TaggerSettings, TagOutput, run_tagging
+    from taggram.apps._tagging import TaggerSettings, TagOutput, run_tagging, run_watching
     from taggram.apps._writing import check_options, run_undo, write_settings
 
     check_options(context, write=write, undo=undo)
@@ -238,7 +241,10 @@ def tag(
             field=field, preset=preset, top=top, threshold=threshold, if_empty=if_empty, if_confident=if_confident,
             dry_run=dry_run, keep_times=keep_times, max_duration_s=max_duration_s,
         )  # fmt: skip
-    raise Exit(0 if run_tagging(paths, settings, output, workers, into_files) else 1)
+    if watch:
+        run_watching(paths, settings, output, workers, into_files)
+    else:
+        raise Exit(0 if run_tagging(paths, settings, output, workers, into_files) else 1)
 
 
 @app.command()
@@ -323,6 +329,54 @@ def teach(
         device=device, max_duration_s=max_duration_s, n_workers=workers,
     )  # fmt: skip
     raise Exit(0 if teach_kit(examples, kit, options, add=add, remove=remove or [], picture=picture) else 1)
+
+
+@app.command()
+def listen(
+    source: Annotated[
+        str,
+        Argument(
+            metavar="[INPUT]",
+            help="Number or part of the name of a microphone (default: the system's own), or - for a pipe.",
+        ),
+    ] = "",
+    model: Model = "musicnn.mtt",
+    kit: Annotated[
+        str | None,
+        Option("--kit", metavar="KIT", help="Tags of your own, which `taggram teach` made; it brings its model."),
+    ] = None,
+    top: Annotated[int, Option("--top", min=1, metavar="N", help="At most so many tags.")] = 5,
+    threshold: Annotated[
+        float, Option("--threshold", min=0, max=1, metavar="SCORE", help="Least score of a tag.")
+    ] = 0.0,
+    hop_s: Annotated[float, Option("--hop-s", metavar="S", help="Tags come every so many seconds.")] = 0.5,
+    kind: Annotated[Format, Option("--format", help="text or json.")] = Format.text,
+    sample_rate: Annotated[
+        int | None,
+        Option("--sample-rate", metavar="HZ", help="Of a pipe with samples of 16 bits (default: it is a WAV file)."),
+    ] = None,
+    n_channels: Annotated[
+        int, Option("--channels", min=1, max=64, metavar="N", help="Of such samples, one after the other.")
+    ] = 1,
+    devices: Annotated[bool, Option("--devices", help="List the microphones, and do not listen.")] = False,
+    device: Device = "auto",
+    engine: Engine = "torch",
+) -> None:
+    """Show the tags of what is heard now: from a microphone, or from another program through a pipe.
+
+    arecord -f S16_LE -r 16000 -t raw | taggram listen - --sample-rate 16000
+
+    On a terminal bars stay in place, else there is a line a moment. At the end it is said how long tags took.
+    """
+    from taggram.apps._listening import listen_to, print_inputs
+
+    if devices:
+        print_inputs()
+        return
+    from taggram.apps._tagging import TaggerSettings
+
+    settings = TaggerSettings(model, hop_s, 100_000, device, engine, kit)
+    listen_to(source, settings, kind=kind, top=top, threshold=threshold, sample_rate=sample_rate, n_channels=n_channels)
 
 
 @models_app.callback()

@@ -439,6 +439,6 @@ def _untrained(config: TreesConfig) -> Any:
 
 def _threads(n_threads: int) -> Any:
     """Limit the threads of one model: models side by side are quicker, and threads that wait for each other slow."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     return threadpool_limits(n_threads, user_api="openmp")
