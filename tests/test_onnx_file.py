@@ -138,7 +138,7 @@ def test_a_network_that_looks_at_the_length_in_python_is_told(tmp_path):
 
     model = create("samplecnn", **TINY)
     model.__class__ = Odd
-    with pytest.raises(ExportError, match="only for a fixed number of batch"):
+    with pytest.raises(ExportError, match=r"a batch of 1|cannot run"):
         model.export_onnx(tmp_path / "model.onnx")
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ONNX_SUFFIX = ".onnx"
 WAVEFORM = "waveform"  # name of the input
 SCORES = "scores"  # of the output of a network with tags; of others it is the name of their task
+BATCHES = (1, 3, 2)  # sounds at once that are compared; the graph is made with two
 LONGER = 1.5  # patches of the longest sound that is compared, where the length is free
 PARTS_OF_CARD = ("title", "citation", "source", "published", "note")  # of trained weights, that go into the file
 
@@ -42,7 +43,7 @@ class OnnxFile:
         path: the file.
         n_bytes: its size.
         output: name of the output: "scores", "embedding" or "features".
-        n_samples: lengths of the sounds that were compared, one batch each: of one sound, of two, ...
+        n_samples: lengths of the sounds that were compared.
         difference: the largest between onnxruntime and torch: of scores as it is, of others as a share of 1 + |x|.
     """
 
@@ -113,13 +114,13 @@ def _trace(model: TaggingModel) -> ONNXProgram:
 
 
 def _compare(model: TaggingModel, session: Session) -> tuple[tuple[int, ...], float]:
-    """Compare a graph with torch: one sound of the least length, two of a longer one, and so on."""
+    """Compare a graph with torch: one sound of the least length, then three and two, or three, of longer ones."""
     least, most = model.sample_limits()
     patch = model.frontend.n_samples_for(model.frontend.n_frames)
     longer = (least + most) // 2 if most is not None else math.ceil(LONGER * patch)
     lengths = tuple(sorted({least, longer, patch if most is None else most}))
     largest = 0.0
-    for n_sounds, n_samples in enumerate(lengths, start=2 if len(lengths) == 1 else 1):
+    for n_sounds, n_samples in zip(BATCHES, lengths if len(lengths) > 1 else 2 * lengths):
         sounds = made_sound(model.frontend.sample_rate, n_samples, n_sounds)
         with torch.inference_mode():
             wanted = scores_of(model, model.forward_features(model.frontend(sounds)))

@@ -142,12 +142,10 @@ def _check_axes(traced: torch.export.ExportedProgram, axes: Mapping[int, str]) -
 
 def _tidy(model: Any, axes: Mapping[int, str]) -> None:
     """Name the axes, and take out what tells of the code that the graph came from, paths of it among that."""
-    import onnx_ir
-
     (given,), (out,) = model.graph.inputs, model.graph.outputs
     for axis, name in axes.items():
-        given.shape[axis] = onnx_ir.SymbolicDim(name)
-    out.shape[0] = onnx_ir.SymbolicDim(axes[0])
+        given.shape[axis] = name
+    out.shape[0] = axes[0]
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
