@@ -13,6 +13,7 @@ from taggram.apps._server_answers import JSON, NPZ, PNG, EmbedWish, TagWish
 from taggram.apps._server_errors import NotReadyError, RequestError, ServiceError, fields_of, status_of
 from taggram.apps._server_guard import Guard, TokenGate
 from taggram.apps._server_settings import Access
+from taggram.apps._server_teaching import ExampleWish, add_teaching
 from taggram.apps._server_work import Job, Service
 from taggram.errors import ConfigError, TaggramError, printable
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp
 
-Wish = TagWish | EmbedWish
+Wish = TagWish | EmbedWish | ExampleWish
 
 FILE = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD = {  # what FastAPI cannot tell of a body that is read piece by piece
@@ -73,6 +74,7 @@ def make_app(service: Service, access: Access) -> "ASGIApp":
     )  # fmt: skip
     _answer_errors(app)
     _add_tagging(app, service)
+    add_teaching(app, service, ERRORS)
     _add_lists(app, service)
     _add_state(app, service)
     _add_pages(app)
@@ -165,6 +167,11 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
             service.metrics.wait_seconds.observe(job.wait_s)
             service.metrics.sound_seconds.labels(tagger.name).inc(job.sound_s)
         return Response(answer.body, media_type=answer.media_type)
+
+    @app.post("/v1/examples", openapi_extra=UPLOAD, response_class=Response, responses=ERRORS)
+    async def examples(request: Request, query: Annotated[Common, Query()]) -> Response:
+        """Turn a sound into an example for /v1/teach; nothing of it is kept."""
+        return await do(request, query, ExampleWish())
 
     @app.post(
         "/v1/tag",

@@ -18,8 +18,10 @@ STYLE = "text/css; charset=utf-8"
 PAGE = "index.html"
 STATIC = {  # file in taggram/apps/page: its type
     "style.css": STYLE,
+    **dict.fromkeys(("app.js", "dom.js", "service.js", "sound.js", "teaching.js", "view.js"), SCRIPT),
 }
 PLOTLY = "plotly.min.js"
+EXAMPLE = "example.flac"  # composed when it is first asked for
 SWAGGER = {"swagger-ui.css": STYLE, "swagger-ui-bundle.js": SCRIPT}
 OWN_ONLY = (  # what the page may load, and from where
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -30,7 +32,7 @@ DOCS_SCRIPT = "start.js"
 DOCS_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>taggram: API</title><meta name="viewport" content="width=device-width">
-<link rel="stylesheet" href="docs/swagger-ui.css"></head>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="docs/swagger-ui.css"></head>
 <body><div id="docs"></div><script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body>
 </html>
 """
@@ -66,13 +68,17 @@ def page() -> FixedFile:
 
 def static_file(name: str) -> FixedFile | None:
     """Give a file of the page, or None where the list has none of that name."""
-    return _static(name) if name in STATIC or name == PLOTLY else None
+    return _static(name) if name in STATIC or name in (PLOTLY, EXAMPLE) else None
 
 
 @functools.cache
 def _static(name: str) -> FixedFile:
     if name == PLOTLY:
         return FixedFile(_of_package("plotly", "package_data", PLOTLY), SCRIPT)
+    if name == EXAMPLE:
+        from taggram.apps.demo_song import compose, encode
+
+        return FixedFile(encode(compose(), "FLAC"), "audio/flac")
     return FixedFile(_own(name), STATIC[name])
 
 
