@@ -223,7 +223,7 @@ def test_documentation_loads_nothing_from_elsewhere(service):
 def test_documentation_is_of_the_version_that_its_page_reads(service):
     document = service.ask("GET", "/openapi.json")
     assert document.json()["openapi"] == "3.0.3"
-    assert set(document.json()["paths"]) == {
+    assert set(document.json()["paths"]) >= {
         "/v1/tag", "/v1/embed", "/v1/models", "/v1/tags", "/healthz", "/metrics"
     }  # fmt: skip
     assert '"null"' not in document.text
