@@ -105,6 +105,10 @@ class PatchEmbedder:
         for compute in self.waiting(blocks):
             yield compute()
 
+    def n_features(self) -> int:
+        """Say how many features a vector has; a patch of silence is computed for it."""
+        return len(self.embed([np.zeros(self._n_patch, np.float32)]).vectors[0])
+
     def waiting(self, blocks: Iterable[Samples]) -> Iterator[Callable[[], PatchVectors]]:
         """Give what computes each batch, for those who may do without some of them.
 

@@ -7,6 +7,7 @@ needs the memory of a short one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 import math
@@ -22,7 +23,7 @@ from taggram._checks import check_choice
 from taggram._kit_network import model_of_kit, tune
 from taggram._workers import Task, Workers
 from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source, resampled
-from taggram.errors import ConfigError, check_above_zero
+from taggram.errors import ConfigError, KitError, check_above_zero
 from taggram.kit import Kit, open_kit
 from taggram.models._registry import Engine, is_model_file, title_of
 from taggram.results import Embedding, Failure, Taggram
@@ -167,6 +168,29 @@ class Tagger:
             self._form, [self.model.check_layer(layer) for layer in layers], patch_frames=self.patch_frames,
             hop_frames=self.hop_frames, batch_size=batch_size or self.batch_size, device=self.device,
         )  # fmt: skip
+
+    def with_kit(self, kit: Kit, name: str = "kit") -> Self:
+        """Give a tagger with the tags of a kit and the network of this one, which is not loaded again.
+
+        Args:
+            kit: the kit.
+            name: what its taggrams are said to be by.
+
+        Returns:
+            The tagger.
+
+        Raises:
+            KitError: the kit was taught on another network, or has a tuned one of its own.
+        """
+        kit.check_network(self.model)
+        if kit.tuned:
+            raise KitError(
+                "the kit has a tuned network of its own; Tagger(kit=...) loads it, and `taggram serve --kit`."
+            )
+        own = copy.copy(self)
+        own.kit, own.tags, own.task, own.name = kit, kit.tags, kit.task, name
+        own._settings, own._workers = None, {}
+        return own
 
     @property
     def patch_s(self) -> float:

@@ -51,7 +51,7 @@ HOMES = {  # heavy package: the only places that may import it
     "av": {"audio", "apps/_server_decoder", "apps/doctor"},
     "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/demo_song", "apps/doctor"},
     "soxr": {"audio"},
-    "safetensors": {"models", "kit"},
+    "safetensors": {"models", "kit", "apps/_server_teaching"},
     "onnx": {"models"},
     "onnxscript": {"models"},
     "onnxruntime": {"models"},
@@ -64,6 +64,7 @@ HOMES = {  # heavy package: the only places that may import it
         "learning/_chapter",
         "learning/tag_map",
         "studies",
+        "learning/teach",
     },
     "lightning": {"learning"},
     "pyarrow": {"learning", "apps/_parquet"},
@@ -72,9 +73,9 @@ HOMES = {  # heavy package: the only places that may import it
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
     "typer": {"apps/cli", "apps/_writing"},
     "rich": {"apps"},
-    "fastapi": {"apps/_server_app"},
-    "pydantic": {"apps/_server_app"},
-    "starlette": {"apps/_server_app", "apps/_server_guard", "apps/_server_uploads"},
+    "fastapi": {"apps/_server_app", "apps/_server_teaching"},
+    "pydantic": {"apps/_server_app", "apps/_server_teaching"},
+    "starlette": {"apps/_server_app", "apps/_server_guard", "apps/_server_teaching", "apps/_server_uploads"},
     "python_multipart": {"apps/_server_uploads"},
     "prometheus_client": {"apps/_server_metrics"},
     "swagger_ui_bundle": {"apps/_server_pages"},
@@ -177,7 +178,7 @@ def test_importing_taggram_is_silent():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "tag", "embed", "models", "data", "train", "evaluate", "bench", "doctor", "look"]
+    "command", ["", "tag", "embed", "teach", "models", "data", "train", "evaluate", "bench", "doctor", "look"]
 )
 def test_help_loads_nothing_heavy(command):
     code = (

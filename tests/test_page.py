@@ -191,3 +191,57 @@ def test_page_takes_the_colours_of_the_system(browser, service, scheme):
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, colour.strip("rgb()").split(","))) > 380) == (scheme == "light")
     page.close()
+
+
+# -- own tags ----------------------------------------------------------------------------------------------------------
+
+
+def teach(page, sounds):
+    """Fill the rows for teaching with names and files, and let it learn."""
+    for place, (name, files) in enumerate(sounds.items()):
+        row = page.locator(".tag-row").nth(place)
+        row.get_by_label("Tag", exact=True).fill(name)
+        row.get_by_label("Add sounds").set_input_files(files)
+    page.get_by_role("button", name="Learn").click()
+
+
+LOW_AND_HIGH = {
+    name: [
+        {"name": f"{name} {n}.wav", "mimeType": "audio/wav", "buffer": encoded(tone(3.0, hz=hz * (1 + n / 10)))}
+        for n in range(3)
+    ]
+    for name, hz in (("low", 110.0), ("high", 2000.0))
+}
+
+
+def test_two_tags_are_taught_and_tag_the_sound_that_is_shown(page):
+    page.get_by_label("Choose a file").set_input_files(
+        {"name": "deep.wav", "mimeType": "audio/wav", "buffer": encoded(tone(6.0, hz=100.0))}
+    )
+    page.locator("#result").wait_for(timeout=SHOWN)
+    teach(page, LOW_AND_HIGH)
+    page.locator("#tables table", has_text="your kit").wait_for(timeout=SHOWN)
+    assert page.locator("#tables table", has_text="your kit").locator("tbody th").first.inner_text() == "low"
+
+
+def test_kit_is_saved_and_works_with_the_command(page, run_taggram, tmp_path):
+    teach(page, LOW_AND_HIGH)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save the kit").click(timeout=SHOWN)
+    waiting.value.save_as(tmp_path / "kit.safetensors")
+    (tmp_path / "a.wav").write_bytes(encoded(tone(4.0, hz=1900.0)))
+    done = run_taggram("tag", "--kit", tmp_path / "kit.safetensors", "--format", "json", tmp_path / "a.wav")
+    assert json.loads(done.stdout)["tags"][0]["tag"] == "high", done.stderr
+
+
+def test_tag_without_a_sound_is_told(page):
+    page.locator(".tag-row").first.get_by_label("Tag", exact=True).fill("lonely")
+    page.get_by_role("button", name="Learn").click()
+    assert page.locator("#taught-error").inner_text() == "lonely has no sound yet."
+
+
+def test_example_that_is_no_sound_is_told_by_its_name(page):
+    bad = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound" * 100}
+    teach(page, {"low": LOW_AND_HIGH["low"], "high": [bad]})
+    page.locator("#taught-error:not(:empty)").wait_for(timeout=SHOWN)
+    assert page.locator("#taught-error").inner_text().startswith("notes.txt: ")

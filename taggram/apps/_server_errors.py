@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from taggram.errors import AudioError, ConfigError, MissingExtraError, TaggramError, UnknownNameError, WorkerError
+from taggram.errors import (
+    AudioError,
+    ConfigError,
+    KitError,
+    MissingExtraError,
+    TaggramError,
+    TrainingError,
+    UnknownNameError,
+    WorkerError,
+)
 
 Headers = dict[str, str]
 
@@ -73,7 +82,9 @@ class CutError(ServiceError):
     status = 499  # type: ignore[assignment]  # not in the standard; proxies have used it for this for long
 
 
-FAULTS_OF_THE_REQUEST = (AudioError, ConfigError, UnknownNameError, WorkerError, MissingExtraError)
+FAULTS_OF_THE_REQUEST = (
+    *(AudioError, ConfigError, KitError, MissingExtraError, TrainingError, UnknownNameError, WorkerError),
+)
 
 
 def status_of(error: BaseException) -> int:

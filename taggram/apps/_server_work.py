@@ -20,6 +20,7 @@ from taggram.apps._server_decoding import Decoders
 from taggram.apps._server_errors import BusyError, CutError, NotReadyError, TooLargeError, TooMuchWorkError
 from taggram.apps._server_log import log
 from taggram.apps._server_metrics import Metrics
+from taggram.apps._server_teaching import PREFIX, Kits
 from taggram.apps._server_uploads import Upload, Uploads
 from taggram.errors import TaggramError, unknown_name
 
@@ -129,6 +130,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.taggers: dict[str, ServedTagger] = {}
+        self.kits = Kits()
         self._device = device
         self.n_jobs = 0  # that wait or are in work
         self._folder = Path(tempfile.mkdtemp(prefix="taggram-", dir=spool))
@@ -189,6 +191,8 @@ class Service:
             UnknownNameError: there is none of that name.
             NotReadyError: it takes too long to be loaded.
         """
+        if name is not None and name.startswith(PREFIX) and name not in self.models:
+            return self.kits.tagger(name)
         if name is not None and name not in self.models:
             raise unknown_name("model", name, self.models, "/v1/models lists those of this service")
         try:

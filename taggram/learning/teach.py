@@ -21,7 +21,7 @@ from taggram.errors import ConfigError, TaggramError, TrainingError, check_above
 from taggram.kit import Kit, KitExample, KitTask, open_kit
 from taggram.learning._example_worker import EmbeddedExample, ExampleTask, embed_example, example_workers
 from taggram.learning._finetune import Part, tune_on
-from taggram.learning._kit_fit import CHOICES, Choice, Heard, Network, fit_kit
+from taggram.learning._kit_fit import CHOICES, MEAN_AND_MAX, Choice, Heard, Network, fit_kit
 from taggram.learning.examples import Example, read_examples
 from taggram.results import Failure
 from taggram.tagger import DEFAULT_MODEL, Tagger, settings_for_workers
@@ -36,7 +36,6 @@ Examples: TypeAlias = str | PathLike[str] | Mapping[str, Sequence[Source]]
 Told: TypeAlias = Callable[[str, int, int], object]
 """Is told what is being done, how much of it is done, and how much there is."""
 
-LAYERS = ("mean_pool", "max_pool")  # of networks that have both; of others the layer that feeds the head
 EPOCHS = 10  # of "finetune"
 
 
@@ -123,6 +122,51 @@ def teach(
         heard, network, task=task, method=method, none_of_these=none_of_these, told=_step(told), held_out=held_out
     )
     return Taught(kit=kit, failures=tuple(listener.failures), notes=(*notes, *listener.notes, *known.notes))
+
+
+def teach_embedded(
+    examples: Iterable[tuple[str, tuple[str, ...], EmbeddedExample]],
+    tagger: Tagger,
+    *,
+    task: KitTask = "one",
+    method: Choice = "auto",
+    none_of_these: bool = False,
+) -> Taught:
+    """Teach new tags by examples whose vectors are there already.
+
+    Args:
+        examples: name, tags, and the vectors of the default layers of the network.
+        tagger: has the network.
+        task: as for `teach`.
+        method: as for `teach`, but for "finetune", which needs the sound.
+        none_of_these: as for `teach`.
+
+    Returns:
+        The kit, and what is to be said of the examples.
+
+    Raises:
+        ConfigError: an option makes no sense, or the vectors are of another network.
+        TrainingError: there are too few tags or examples, or one sound has two tags where exactly one holds.
+    """
+    from taggram.models._fingerprint import features_sha256
+
+    _check_options(task, method, none_of_these)
+    if method == "finetune":
+        raise ConfigError("finetune trains the network on sound; there are only vectors here.")
+    layers = default_layers(tagger.model)
+    n_features = tagger.embedder(layers).n_features()
+    known = _Known(task, joins=True)
+    for name, tags, found in examples:
+        if found.vectors.shape[1] != n_features:
+            raise ConfigError(
+                f"{printable(name)} has vectors of {found.vectors.shape[1]} features; those of {tagger.name} have "
+                f"{n_features}. Have it embedded by that model."
+            )
+        known.take([(_Sound(b"", tags, name), found)])
+    heard = known.heard()
+    network = Network(model=tagger.name, layers=layers, features_sha256=features_sha256(tagger.model))
+    kit = fit_kit(heard, network, task=task, method=method, none_of_these=none_of_these, told=lambda _: None)
+    return Taught(kit=kit, notes=tuple(known.notes))
 
 
 def add_examples(
@@ -221,7 +265,7 @@ def default_layers(model: TaggingModel) -> tuple[str, ...]:
         Mean and maximum over time of all convolutions, as musicnn has them, which tell short sounds apart better than
         what feeds its head; of networks without these, the layer that feeds the head.
     """
-    return LAYERS if set(LAYERS) <= set(model.layers()) else model.layers()[-1:]
+    return MEAN_AND_MAX if set(MEAN_AND_MAX) <= set(model.layers()) else model.layers()[-1:]
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -50,10 +50,19 @@ const chosen = () => [...find('models').querySelectorAll('input:checked')].map(b
 
 async function tagWith(model, file) {
   const hopS = find('hop').value;
-  if (model === 'kit:') {
-    return prepared(await service.tagSound(file, { kit: kit.blob, hopS }), kit.tags, kit.name);
-  }
+  if (model === 'kit:') return prepared(await tagWithKit(file, hopS), kit.tags, kit.title);
   return prepared(await service.tagSound(file, { model, hopS }), tagsOf.get(model), model);
+}
+
+// The service keeps a kit for a while only, so it may have to be sent once more.
+async function tagWithKit(file, hopS) {
+  try {
+    return await service.tagSound(file, { model: kit.name, hopS });
+  } catch (error) {
+    if (error.status !== 422 || !error.message.includes(kit.name)) throw error;
+    await service.sendKit(kit.blob, kit.base);
+    return service.tagSound(file, { model: kit.name, hopS });
+  }
 }
 
 // The answer of the service with what the view needs beside it.
@@ -186,7 +195,7 @@ startTeaching({
   model: () => chosen().find(model => model !== 'kit:') || find('models').querySelector('input').value,
   learned(made) {
     kit = made;
-    if (!find('models').querySelector('input[value="kit:"]')) find('models').append(choice('kit:', made.name, true));
+    if (!find('models').querySelector('input[value="kit:"]')) find('models').append(choice('kit:', made.title, true));
     tagAgain();
   },
 });

@@ -35,27 +35,33 @@ export async function exampleSound() {
   return new File([await response.blob()], 'example.flac', { type: 'audio/flac' });
 }
 
-// A sound is sent as it is; with a kit beside it, as a form.
-export function tagSound(sound, { model, kit, hopS }) {
-  const query = new URLSearchParams({ over_time: 'true', top: '100000' });
-  if (hopS) query.set('hop_s', hopS);
-  if (!kit) {
-    query.set('model', model);
-    query.set('name', sound.name);
-    return ask(`v1/tag?${query}`, { method: 'POST', body: sound, headers: { 'Content-Type': 'application/octet-stream' } });
-  }
-  const form = new FormData();
-  form.append('file', sound, sound.name);
-  form.append('kit', kit, 'kit.safetensors');
-  return ask(`v1/tag?${query}`, { method: 'POST', body: form });
+const post = (path, query, body) => ask(`${path}?${new URLSearchParams(query)}`, {
+  method: 'POST', body, headers: { 'Content-Type': 'application/octet-stream' },
+});
+
+export function tagSound(sound, { model, hopS }) {
+  const query = { model, name: sound.name, over_time: 'true', top: '100000' };
+  return post('v1/tag', hopS ? { ...query, hop_s: hopS } : query, sound);
 }
 
-export function teach(examples, { several, model }) {
-  const form = new FormData();
-  for (const { tag, sound } of examples) {
-    form.append('tags', tag);
-    form.append('files', sound, sound.name);
+export const sendKit = (kit, model) => post('v1/kits', { model }, kit);
+
+// `lessons`: [{sound, tags}]; `told(n)` hears how many are done.
+export async function teach(lessons, { several, model }, told) {
+  const examples = [];
+  for (const { sound, tags } of lessons) {
+    told(examples.length);
+    try {
+      const { example } = await post('v1/examples', { model, name: sound.name }, sound);
+      examples.push({ name: sound.name, tags, example });
+    } catch (error) {
+      error.message = `${sound.name}: ${error.message}`;
+      throw error;
+    }
   }
-  const query = new URLSearchParams({ task: several ? 'several' : 'one', model });
-  return ask(`v1/teach?${query}`, { method: 'POST', body: form });
+  told(examples.length);
+  return ask('v1/teach', {
+    method: 'POST', body: JSON.stringify({ model, task: several ? 'several' : 'one', examples }),
+    headers: { 'Content-Type': 'application/json' },
+  });
 }

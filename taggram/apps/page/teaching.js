@@ -4,7 +4,7 @@ import { bytesOf, element, find, recordButton } from './dom.js';
 import { teach } from './service.js';
 import { Recorder } from './sound.js';
 
-// `model()` names the model whose features are used; `learned(kit)` gets {name, tags, blob}.
+// `model()` names the model whose features are used; `learned(kit)` gets {name, base, title, tags, blob}.
 export function startTeaching({ model, learned }) {
   const rows = [];
 
@@ -60,18 +60,19 @@ export function startTeaching({ model, learned }) {
       const name = bare.field.value.trim();
       return failed(new Error(name ? `${name} has no sound yet.` : 'One tag with sounds has no name yet.'));
     }
-    const examples = filled.flatMap(({ field, examples }) => examples.map(({ sound }) => ({ tag: field.value.trim(), sound })));
-    find('taught-status').textContent = `Learning from ${examples.length} sounds …`;
+    const lessons = filled.flatMap(({ field, examples }) => examples.map(({ sound }) => ({ sound, tags: [field.value.trim()] })));
+    const base = model();
+    const told = n => { find('taught-status').textContent = `Listening to ${n} of ${lessons.length} sounds …`; };
     find('learn').disabled = true;
     try {
-      const answer = await teach(examples, { several: find('several').checked, model: model() });
+      const answer = await teach(lessons, { several: find('several').checked, model: base }, told);
       const blob = new Blob([bytesOf(answer.kit)], { type: 'application/octet-stream' });
       const link = find('save-kit');
       if (link.href) URL.revokeObjectURL(link.href);
       link.href = URL.createObjectURL(blob);
       link.hidden = false;
-      find('taught-status').textContent = answer.summary;
-      learned({ name: 'your kit', tags: answer.tags, blob });
+      find('taught-status').textContent = [answer.summary, ...answer.notes].join('; ');
+      learned({ name: answer.model, base, title: 'your kit', tags: answer.tags, blob });
     } catch (error) {
       failed(error);
     } finally {
