@@ -220,6 +220,7 @@ def test_stop_loses_nothing_that_was_taken(weights, tmp_path, sound):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_stop_has_an_end(weights, tmp_path, sound):
     with served(tmp_path, "stop_s=1", *SMALL) as service, ThreadPoolExecutor(1) as pool:
         with service.decoders_stand_still():
@@ -278,9 +279,13 @@ def test_setting_that_makes_no_sense_is_refused(weights, models, words, options,
         serve_models(models, words, **{**USUAL, **options})
 
 
-def test_port_that_is_taken_is_told(weights, run_taggram):
+def test_port_that_is_taken_is_told(weights):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run_taggram("serve", "--port", str(port))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"cannot listen on 127.0.0.1, port {port}" in done.stderr
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1, port {port}"):
+            serve_models((), [], **{**USUAL, "port": port})
+
+
+def test_wrong_usage_leaves_with_2(weights, run_taggram):
+    done = run_taggram("serve", "max_queue=0")
+    assert (done.returncode, done.stdout, "max_queue is 0" in done.stderr) == (2, "", True)
