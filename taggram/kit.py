@@ -57,7 +57,7 @@ class KitRows:
     """The vectors that a kit was fitted on.
 
     Attributes:
-        vectors: (rows, live) float16: as the linear map sees them before their length is set to 1.
+        vectors: (rows, live) float16: with the mean taken off and scaled.
         example: (rows,) int32: which example each is of.
         semitones: (rows,) int8: how much higher it was played than it is.
     """
@@ -80,7 +80,7 @@ class Kit:
         features_sha256: of the network's weights and front-end.
         mean: (features,) that are taken off a vector.
         inverse_scale: (features,) that it is multiplied by then; 0 where a feature says nothing.
-        weight: (tags, live) for vectors of length 1; "none of these" has a row of zeros.
+        weight: (tags, live) for vectors that are rooted and then have the length 1; "none of these" has a row of zeros.
         bias: (tags,); of "none of these" it is the score that the best tag must reach.
         examples: what it was taught with.
         rows: their vectors.
@@ -122,7 +122,7 @@ class Kit:
         Returns:
             (patches, tags), 0 to 1.
         """
-        logits = unit_rows(scaled(vectors, self.mean, self.inverse_scale)) @ self.weight.T + self.bias
+        logits = unit_rows(rooted(scaled(vectors, self.mean, self.inverse_scale))) @ self.weight.T + self.bias
         if self.task == "one":
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             shares: Floats = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -281,6 +281,12 @@ def scaled(vectors: NDArray[Any], mean: Floats, inverse_scale: Floats) -> NDArra
     live = inverse_scale > 0
     rows: NDArray[Any] = (vectors[:, live] - mean[live]) * inverse_scale[live]
     return rows
+
+
+def rooted(rows: NDArray[Any]) -> NDArray[Any]:
+    """Take the square root of each value, its sign kept, so that no single feature outweighs all others."""
+    roots: NDArray[Any] = np.sign(rows) * np.sqrt(np.abs(rows))
+    return roots
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from _at_hand import needs_weights
 from _made_sounds import write_set
+from _taught import write_examples
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -33,6 +34,7 @@ def home(tmp_path_factory):
     for name in ("song.mp3", "mix.flac", "Music/one.wav", "Music/two.ogg"):
         soundfile.write(home / name, noise, 44_100)
     write_set(home / "sounds")
+    write_examples(home / "samples", 2)
     soundfile.write(home / "three.opus", noise[:, 0], 48_000, format="OGG", subtype="OPUS")
     return home
 

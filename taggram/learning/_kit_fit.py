@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram.errors import ConfigError, TrainingError, printable
-from taggram.kit import NONE_OF_THESE, Kit, KitExample, KitRows, KitTask, scaled, unit_rows
+from taggram.kit import NONE_OF_THESE, Kit, KitExample, KitRows, KitTask, rooted, scaled, unit_rows
 from taggram.learning.kit_methods import (
     METHODS,
     MOST_ONE_BY_ONE,
@@ -29,6 +29,8 @@ Choice = Literal["auto", "logistic", "lda", "svm", "prototypes", "finetune"]
 CHOICES: tuple[Choice, ...] = ("auto", *METHODS, "finetune")
 FLOOR = 1e-2  # of the mean deviation, added to each, so that a feature that hardly moves is not blown up
 DEAD = 1e-4  # features with so small a share of the mean deviation say nothing
+MEAN_AND_MAX = ("mean_pool", "max_pool")
+MEAN_EMPHASIS = 0.35**2  # beside the maxima, which tell few examples apart better; its root weighs, see `rooted`
 NEVER = -1e4  # logit of a tag that nothing is known of
 
 
@@ -115,10 +117,10 @@ def _fitted(
     held_out: Mapping[str, Any] | None,
 ) -> Kit:
     """Make the kit, as `fit_kit` does."""
-    mean, inverse_scale = _standard(heard)
+    mean, inverse_scale = _standard(heard, network.layers)
     rows = scaled(heard.vectors, mean, inverse_scale).astype(np.float16)
     lesson = Lesson(
-        unit_rows(rows.astype(np.float64)), heard.example.astype(np.int64), heard.semitones == 0, labels, task
+        unit_rows(rooted(rows.astype(np.float64))), heard.example.astype(np.int64), heard.semitones == 0, labels, task
     )
     chosen, compared = _chosen(method, lesson, told)
     unseen = None if held_out is not None else validate(chosen, lesson, most_left_out=MOST_ONE_BY_ONE)
@@ -176,7 +178,7 @@ def _check_enough(tags: Sequence[str], labels: NDArray[np.bool_], task: KitTask)
         raise TrainingError("no example has a tag.")
 
 
-def _standard(heard: Heard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _standard(heard: Heard, layers: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give the mean of each feature, and what it is multiplied by, 0 where it says nothing."""
     weights = 1.0 / np.bincount(heard.example)[heard.example]
     vectors = heard.vectors.astype(np.float64)
@@ -187,6 +189,8 @@ def _standard(heard: Heard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         raise TrainingError("all examples sound the same to this network, so nothing tells them apart.")
     live = deviation > DEAD * typical
     inverse_scale = np.where(live, 1 / (deviation + FLOOR * typical), 0.0)
+    if layers == MEAN_AND_MAX:
+        inverse_scale[: len(inverse_scale) // 2] *= MEAN_EMPHASIS
     return mean.astype(np.float32), inverse_scale.astype(np.float32)
 
 

@@ -1,0 +1,111 @@
+"""`taggram teach` and `taggram tag --kit` as processes: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+import pytest
+from _sounds import encoded
+from _taught import sound, write_examples, write_network
+from conftest import wait_until
+
+from taggram import Kit
+
+TAGS = ("beep", "hiss", "hum")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, run_taggram):
+    """A folder with examples, a network, a kit of them, and a sound that is not among them."""
+    place = tmp_path_factory.mktemp("place")
+    write_network(place / "net.safetensors")
+    write_examples(place / "examples", 3)
+    (place / "examples" / "hum" / "broken.wav").write_bytes(b"no sound")
+    (place / "new.wav").write_bytes(encoded(sound("hum", 90)))
+    return place
+
+
+@pytest.fixture(scope="module")
+def taught(place, run_taggram):
+    return run_taggram(
+        "teach", "examples", "--kit", "kit.safetensors", "--model", "net.safetensors", "--picture", "confused.png",
+        "--workers", "1", cwd=place,
+    )  # fmt: skip
+
+
+def test_kit_is_made_and_told(taught):
+    assert re.fullmatch(r"3 tags, 3 examples, leave-one-out accuracy [01]\.\d\d(, weakest: .+)?\n", taught.stdout)
+    assert "on penultimate of net.safetensors" in taught.stderr
+
+
+def test_broken_example_is_told_in_one_line(taught):
+    assert taught.returncode == 1
+    line = next(line for line in taught.stderr.splitlines() if "broken.wav" in line)
+    assert line.startswith("hum/broken.wav: ")
+
+
+def test_confusions_are_drawn(taught, place):
+    assert (place / "confused.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_kit_tags_files(taught, place, run_taggram):
+    done = run_taggram("tag", "--kit", "kit.safetensors", "--format", "json", "new.wav", "--workers", "1", cwd=place)
+    line = json.loads(done.stdout)
+    assert (done.returncode, line["model"], line["tags"][0]["tag"]) == (0, "kit", "hum")
+    assert {one["tag"] for one in line["tags"]} == set(TAGS)
+
+
+def test_tag_is_removed(taught, place, run_taggram):
+    (place / "less.safetensors").write_bytes((place / "kit.safetensors").read_bytes())
+    done = run_taggram("teach", "--kit", "less.safetensors", "--remove", "hiss", cwd=place)
+    assert (done.returncode, Kit.load(place / "less.safetensors").tags) == (0, ("beep", "hum"))
+
+
+def test_examples_are_added(taught, place, run_taggram):
+    (place / "more.safetensors").write_bytes((place / "kit.safetensors").read_bytes())
+    (place / "two" / "whine").mkdir(parents=True)
+    (place / "two" / "whine" / "1.wav").write_bytes(encoded(sound("beep", 5)[::2]))
+    done = run_taggram("teach", "two", "--kit", "more.safetensors", "--add", "--workers", "1", cwd=place)
+    assert (done.returncode, Kit.load(place / "more.safetensors").tags) == (0, ("beep", "hiss", "hum", "whine"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (("--kit", "new.safetensors"), "there are no examples", 2),
+        (("examples", "--kit", "new.npz"), "saved as NAME.safetensors", 2),
+        (("examples", "--kit", "net.safetensors"), "is there and is no kit", 2),
+        (("examples", "--kit", "new.safetensors", "--add"), "there is no such kit", 1),
+        (("examples", "--kit", "kit.safetensors", "--remove", "hum"), "wants no examples", 2),
+        (("examples", "--kit", "kit.safetensors", "--add", "--task", "one"), "--task is what the kit was made with", 2),
+        (("examples", "--kit", "new.safetensors", "--model", "musicn.mtt"), "Did you mean musicnn.mtt", 2),
+        (("examples", "--kit", "new.safetensors", "--method", "svn"), "method is 'svn'", 2),
+        (("missing", "--kit", "new.safetensors"), "wanted a folder with a folder for each tag", 1),
+        (("examples/hum", "--kit", "new.safetensors"), "there is no sound in folders", 1),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(taught, place, run_taggram, arguments, words, code):
+    model = () if {"--model", "--add", "--remove"} & set(arguments) else ("--model", "net.safetensors")
+    done = run_taggram("teach", *arguments, *model, cwd=place)
+    assert words in done.stderr
+    assert (done.returncode, done.stdout) == (code, "")
+    assert not (place / "new.safetensors").exists()
+
+
+@pytest.mark.parametrize("kit", ["missing.safetensors", "net.safetensors"])
+def test_tagging_with_what_is_no_kit_is_refused(taught, place, run_taggram, kit):
+    done = run_taggram("tag", "--kit", kit, "new.wav", cwd=place)
+    assert done.returncode == 1
+    assert re.search(r"no such kit|no kit of taggram", done.stderr)
+
+
+def test_kit_is_whole_or_as_it_was_when_teaching_is_killed(taught, place, started, monkeypatch):
+    monkeypatch.chdir(place)
+    before = (place / "kit.safetensors").read_bytes()
+    process = started("teach", "examples", "--kit", "kit.safetensors", "--model", "net.safetensors", "--workers", "1")
+    assert wait_until(lambda: process.poll() is None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (place / "kit.safetensors").read_bytes() == before
