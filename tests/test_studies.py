@@ -159,7 +159,7 @@ def test_cells_that_are_not_asked_for_now_are_told(tmp_path):
     run_study("jingju", SMALL, tmp_path, n_workers=1)
     (tmp_path / "cells" / "fusion_score-True_fold-0_run-0.json").write_text("{}", encoding="utf-8")
     table = run_study("jingju", SMALL, tmp_path, n_workers=1).table
-    assert "1 cells that earlier calls measured were not asked for now" in table
+    assert "Not asked for now, and not shown: 1 cell that earlier calls measured." in table
 
 
 def test_call_that_fails_at_once_leaves_no_folder(tmp_path):

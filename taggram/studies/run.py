@@ -338,7 +338,8 @@ def page_of(study: Study, rows: list[Row], n_cells: int) -> str:
     missing = [f"{n_cells - len(rows)} of {n_cells} cells are missing."] if len(rows) < n_cells else []
     there = {path.stem for path in (study.folder / CELLS).glob("*.json")}
     if n_earlier := len(there - _wanted(study).keys()):
-        missing.append(f"{n_earlier} cells that earlier calls measured were not asked for now, and are not shown.")
+        cells = "1 cell" if n_earlier == 1 else f"{n_earlier} cells"
+        missing.append(f"Not asked for now, and not shown: {cells} that earlier calls measured.")
     lines = [
         f"# {study.title}, on {facts['title']}{where}",
         f"{facts['words']} {study.paper}.".removesuffix(" ."),
