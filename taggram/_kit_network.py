@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from taggram.kit import Kit
 from taggram.models._registry import is_model_file, model_file
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from taggram.models._contract import TaggingModel
 
 
@@ -49,14 +53,23 @@ def tune(model: TaggingModel, kit: Kit) -> None:
     Raises:
         KitError: the network has no such tensors.
     """
-    import torch
-
-    if not kit.tuned:
-        return
     state = model.state_dict()
     wrong = [name for name, array in kit.tuned.items() if name not in state or state[name].shape != array.shape]
     if wrong:
         raise KitError(f"the kit tuned {', '.join(map(printable, wrong[:3]))}, which its network does not have.")
+    put_in(model, kit.tuned)
+
+
+def put_in(model: TaggingModel, tensors: Mapping[str, NDArray[np.floating]]) -> None:
+    """Change tensors of a network.
+
+    Args:
+        model: the network; changed in place.
+        tensors: by name, each of the shape that the network has.
+    """
+    import torch
+
+    state = model.state_dict()
     with torch.no_grad():
-        for name, array in kit.tuned.items():
+        for name, array in tensors.items():
             state[name].copy_(torch.from_numpy(array.astype("float32")))

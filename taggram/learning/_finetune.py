@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taggram._kit_network import put_in
 from taggram._patch_vectors import PatchEmbedder, between
 from taggram.audio import SoundStream, Source
 from taggram.errors import TrainingError
@@ -145,10 +146,7 @@ def _trained(
 def _with(model: TaggingModel, tensors: dict[str, NDArray[np.float16]]) -> TaggingModel:
     """Give a copy of a network with some tensors changed, as a kit does."""
     tuned = copy.deepcopy(model)
-    state = tuned.state_dict()
-    with torch.no_grad():
-        for name, array in tensors.items():
-            state[name].copy_(torch.from_numpy(array.astype(np.float32)))
+    put_in(tuned, tensors)
     return tuned.eval()
 
 

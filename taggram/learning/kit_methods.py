@@ -317,8 +317,6 @@ def _folds(lesson: Lesson, most_left_out: int) -> Iterator[Flags]:
     of_tag = lesson.labels.sum(0)
     can_be = ~(lesson.labels & (of_tag < 2)).any(1)
     places = np.flatnonzero(can_be)
-    if lesson.n_examples - len(places) + len(places) < 2 or not len(places):
-        return
     if len(places) <= most_left_out:
         for place in places:
             yield np.arange(lesson.n_examples) == place
