@@ -42,7 +42,8 @@ PARENT_EVERY_S = 1.0
 AHEAD = 16  # files a worker that may be done before the one that is next in order
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 NOT_STARTED = "WorkerStartError"  # name of the failure of a file that no worker could be started for
-NO_FAULT_OF_THE_FILE = (ConfigError, UnknownNameError, DatasetError, ExportError)  # a worker that raises these ends the run
+# A worker that raises one of these ends the run.
+NO_FAULT_OF_THE_FILE = (ConfigError, UnknownNameError, DatasetError, ExportError)
 
 Message = dict[str, Any]
 Progress = Callable[[str, float], None]

@@ -34,6 +34,7 @@ class _Arrivals:
 
     Attributes:
         ends: (seconds of sound until then, when that was).
+        heard_s: seconds of sound so far.
     """
 
     ends: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=round(HELD_S / BLOCK_S)))

@@ -46,6 +46,9 @@ class Microphone:
     Args:
         device: number or part of the name of an input; "" is the system's own choice.
 
+    Attributes:
+        is_live: whether what is not taken in time is lost.
+
     Raises:
         ConfigError: there is no such input.
         MissingExtraError: sounddevice is not installed.
@@ -109,6 +112,11 @@ class Pipe:
         stream: where it comes from.
         sample_rate: in Hz, of samples that come without a header; None wants a WAV file.
         n_channels: of such samples.
+
+    Attributes:
+        is_live: whether what is not taken in time is lost; the other program waits.
+        name: what it is called.
+        waiting_s: sound that is there and was not taken yet, in seconds; the other program holds it.
 
     Raises:
         AudioError: it is no WAV file that can be read.
