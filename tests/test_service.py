@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from _served import served
 from _sounds import encoded, noise, tone
+from conftest import wait_until
 from PIL import Image
 
 import taggram
@@ -192,16 +193,26 @@ def test_id_that_is_none_is_replaced(service, given):
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
+def logged(service, request_id):
+    """Lines of the log about a request; they come a moment after its answer."""
+
+    def found():
+        return [line for line in service.events("request") if line["id"] == request_id]
+
+    wait_until(found)
+    return found()
+
+
 def test_log_says_what_became_of_a_request_and_not_what_it_was(service, song):
     service.post("/v1/tag?name=secret.flac", song.read_bytes(), headers={"X-Request-ID": "logged"})
-    (line,) = [line for line in service.events("request") if line["id"] == "logged"]
+    (line,) = logged(service, "logged")
     assert (line["route"], line["status"], line["model"], line["sound_s"]) == ("/v1/tag", 200, "musicnn.mtt", SECONDS)
     assert "secret" not in json.dumps(service.log)
 
 
 def test_log_says_why_a_request_was_refused(service):
     service.post("/v1/tag?top=0", b"x", headers={"X-Request-ID": "refused"})
-    (line,) = [line for line in service.events("request") if line["id"] == "refused"]
+    (line,) = logged(service, "refused")
     assert (line["status"], line["error"]) == (422, "ConfigError")
 
 
