@@ -159,9 +159,14 @@ class Kit:
             ConfigError: the name has another ending, or the file is there and is no kit.
             OSError: it cannot be written.
         """
-        from safetensors.numpy import save_file
-
         path = check_kit_path(path)
+        with written_aside(path) as aside:
+            aside.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Give the bytes of the kit's file, which are the same for the same kit."""
+        from safetensors.numpy import save
+
         header = {
             "format": FORMAT, "version": taggram.__version__, "tags": list(self.tags), "task": self.task,
             "method": self.method, "model": self.model, "layers": list(self.layers),
@@ -173,11 +178,8 @@ class Kit:
             "rows.vectors": self.rows.vectors, "rows.example": self.rows.example, "rows.semitones": self.rows.semitones,
             **{TUNED + name: array for name, array in self.tuned.items()},
         }  # fmt: skip
-        with written_aside(path) as aside:
-            mode = aside.stat().st_mode
-            whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-            save_file(whole, aside, metadata={HEADER_KEY: json.dumps(header)})
-            aside.chmod(mode)  # safetensors would keep it to its writer
+        whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        return save(whole, metadata={HEADER_KEY: json.dumps(header)})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:

@@ -12,7 +12,6 @@ import base64
 import binascii
 import hashlib
 import json
-import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from taggram.apps._server_answers import JSON, Answer
 from taggram.apps._server_errors import BusyError, TooLargeError
 from taggram.apps._server_settings import MB
 from taggram.errors import ConfigError, KitError, UnknownNameError, printable
-from taggram.kit import SUFFIX, Kit
+from taggram.kit import Kit
 from taggram.learning._example_worker import EmbeddedExample, embed_example
 from taggram.learning.teach import default_layers, summary, teach_embedded
 
@@ -205,7 +204,7 @@ def add_teaching(app: "FastAPI", service: "Service", errors: dict[int | str, dic
     def learn(lesson: Lesson, base: "ServedTagger") -> tuple[Kit, bytes, tuple[str, ...]]:
         examples = [(one.name, tuple(one.tags), unpacked(one.example)) for one in lesson.examples]
         taught = teach_embedded(examples, base, task=lesson.task, none_of_these=lesson.none_of_these)
-        return taught.kit, _file_of(taught.kit), taught.notes
+        return taught.kit, taught.kit.to_bytes(), taught.notes
 
     body = {"requestBody": {"required": True, "content": {JSON: {"schema": Lesson.model_json_schema()}}}}
 
@@ -251,11 +250,3 @@ def _load(place: Path) -> Kit:
         return Kit.load(place)
     except KitError as error:
         raise KitError(str(error).replace(printable(str(place)), "the kit")) from error
-
-
-def _file_of(kit: Kit) -> bytes:
-    """Give the bytes of a kit's file."""
-    with tempfile.TemporaryDirectory(prefix="taggram-") as folder:
-        place = Path(folder) / f"kit{SUFFIX}"
-        kit.save(place)
-        return place.read_bytes()
