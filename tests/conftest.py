@@ -118,7 +118,8 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("there is no Chromium: `make browser` installs Debian's")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with driver.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=quiet)
+        opened = started.chromium.launch(executable_path=chromium, args=quiet + microphone)
         yield opened
         opened.close()

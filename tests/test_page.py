@@ -12,13 +12,15 @@ from conftest import wait_until
 
 from tests._served import served
 from tests._sounds import encoded, noise, tone
+from tests._taught import write_network
 
 SHOWN = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
 def service(weights, tmp_path_factory):
-    with served(tmp_path_factory.mktemp("spool"), "--model", weights) as one:
+    second = write_network(tmp_path_factory.mktemp("network") / "second.safetensors")
+    with served(tmp_path_factory.mktemp("spool"), "--model", weights, "--model", str(second)) as one:
         yield one
 
 
@@ -96,6 +98,26 @@ def test_dropped_file_is_tagged(page):
 def test_example_is_tagged(page):
     page.get_by_role("button", name="Take the example").click()
     page.get_by_role("heading", name="example.flac").wait_for(timeout=SHOWN)
+
+
+def test_recording_is_tagged(page):
+    page.get_by_role("button", name="Record").first.click()
+    stop = page.get_by_role("button", name="Stop")
+    stop.wait_for(timeout=SHOWN)
+    page.wait_for_timeout(2000)  # what the made microphone beeps meanwhile is recorded
+    stop.click()
+    page.get_by_role("heading", name="recording.wav").wait_for(timeout=SHOWN)
+    assert 1 < page.evaluate("document.getElementById('player').duration") < 30
+
+
+def test_other_model_is_shown_beside_and_instead(shown):
+    captions = shown.locator("#tables caption")
+    shown.get_by_role("checkbox", name="second").check()
+    shown.locator("#figure .heatmaplayer image").nth(1).wait_for(timeout=SHOWN)
+    assert [text.split()[0] for text in captions.all_inner_texts()] == ["musicnn.mtt", "second"]
+    shown.get_by_role("checkbox", name="musicnn.mtt").uncheck()
+    assert becomes_true(shown, "document.querySelectorAll('#tables caption').length === 1")
+    assert captions.inner_text().startswith("second")
 
 
 def test_click_on_the_taggram_moves_the_player_there(shown):

@@ -29,8 +29,10 @@ export function recordButton(button, Recorder, name, took, failed) {
   button.addEventListener('click', async () => {
     try {
       if (recorder === null) {
+        button.disabled = true;  // the browser may ask its user first
         recorder = new Recorder();
         await recorder.start();
+        button.disabled = false;
         button.textContent = 'Stop';
         button.classList.add('recording');
       } else {
@@ -42,6 +44,7 @@ export function recordButton(button, Recorder, name, took, failed) {
       }
     } catch (error) {
       recorder = null;
+      button.disabled = false;
       button.textContent = idle;
       button.classList.remove('recording');
       failed(error.name === 'NotAllowedError' ? new Error('The browser was not allowed to use the microphone.') : error);
