@@ -52,6 +52,10 @@ class KitError(TaggramError, RuntimeError):
     """A kit that is damaged, too new, or of another network's weights."""
 
 
+class CatalogueError(TaggramError, RuntimeError):
+    """A catalogue that is not there, damaged, too new, or being written by another process."""
+
+
 class ExportError(TaggramError, RuntimeError):
     """A network that cannot be written as ONNX, or does not answer there as it does in torch."""
 

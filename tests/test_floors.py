@@ -27,6 +27,7 @@ FLOORS = {  # module or folder: its floor; see docs/architecture.md
     "_processes": 4, "_workers": 4, "tagger": 4,
     "learning": 5,
     "studies": 6,
+    "catalogue": 6,
     "apps": 7,
 }  # fmt: skip
 ROOF = {"__init__", "__main__"}  # may name anything; __init__ only on first use
@@ -68,8 +69,12 @@ HOMES = {  # heavy package: the only places that may import it
         "learning/teach",
     },
     "lightning": {"learning"},
-    "pyarrow": {"learning", "apps/_parquet"},
-    "sklearn": {"learning", "studies"},
+    "pyarrow": {"learning", "catalogue", "apps/_parquet"},
+    "duckdb": {"catalogue"},
+    "usearch": {"catalogue"},
+    "ray": {"catalogue"},
+    "fsspec": {"catalogue", "learning"},
+    "sklearn": {"learning", "studies", "catalogue"},
     "mir_eval": {"learning"},
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
     "typer": {"apps/cli", "apps/_writing"},

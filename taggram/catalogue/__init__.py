@@ -1,0 +1,1 @@
+"""A tagged collection on disk: made, kept whole, and asked."""
