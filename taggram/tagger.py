@@ -216,25 +216,51 @@ class Tagger:
             AudioError: the sound cannot be read or used.
             ConfigError: the network has no head.
         """
-        if not self.tags:
-            raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
+        self._check_head()
         with self._torch.inference_mode(), self._open(source) as sound:
             if self.kit is not None:
                 scores, padded = self._run_kit(self.kit, sound, progress)
             else:
                 scores, padded = self._run(sound, self._form.scores, progress)
-            return Taggram(
+            return self._taggram(sound, scores, padded)
+
+    def tag_and_embed(self, source: Source, *, progress: Progress | None = None) -> tuple[Taggram, Embedding]:
+        """Tag and embed one sound in one pass.
+
+        Args:
+            source: as for `tag`.
+            progress: is told the seconds of sound that are done.
+
+        Returns:
+            The scores of all patches, and the layer that they follow from, a row a patch: the last one, or with a kit
+            the vectors that it was taught on.
+
+        Raises:
+            AudioError: the sound cannot be read or used.
+            ConfigError: the network has no head.
+        """
+        self._check_head()
+        with self._torch.inference_mode(), self._open(source) as sound:
+            if self.kit is not None:
+                joined, padded = self._run_kit(self.kit, sound, progress, with_vectors=True)
+            else:
+                joined, padded = self._run(sound, self._scores_and_features, progress)
+            scores, features = np.split(joined, [len(self.tags)], axis=1)
+            taggram = self._taggram(sound, scores, padded)
+            return taggram, Embedding(
                 path=sound.name,
                 model=self.name,
-                duration_s=sound.duration_s,
-                patch_s=self.patch_s,
-                hop_s=self.hop_s,
-                padded=padded,
-                tags=self.tags,
-                times_s=self._times_s(len(scores)),
-                scores=scores,
-                **self._notes(sound, padded),
+                layer=self.embedding_layer,
+                times_s=taggram.times_s,
+                features=features,
+                notes=taggram.notes,
+                unusual=taggram.unusual,
             )
+
+    @property
+    def embedding_layer(self) -> str:
+        """Name of the layer that `tag_and_embed` gives; a kit may have several, joined by +."""
+        return self.model.layers()[-1] if self.kit is None else "+".join(self.kit.layers)
 
     def tag_live(
         self, blocks: Iterable[Samples], *, sample_rate: int, skip: Callable[[], bool] = lambda: False
@@ -252,8 +278,7 @@ class Tagger:
         Raises:
             ConfigError: the network has no head.
         """
-        if not self.tags:
-            raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
+        self._check_head()
         patches = self._live_patches(resampled(blocks, sample_rate, self.model.frontend.sample_rate))
         for index in itertools.count():
             with self._torch.inference_mode():
@@ -372,6 +397,29 @@ class Tagger:
     def _open(self, source: Source) -> SoundStream:
         return SoundStream(source, sample_rate=self.model.frontend.sample_rate, max_duration_s=self.max_duration_s)
 
+    def _check_head(self) -> None:
+        if not self.tags:
+            raise ConfigError(f"{self.name} has no head, so it can embed and not tag. `taggram models` lists taggers.")
+
+    def _taggram(self, sound: SoundStream, scores: NDArray[np.float32], padded: bool) -> Taggram:
+        return Taggram(
+            path=sound.name,
+            model=self.name,
+            duration_s=sound.duration_s,
+            patch_s=self.patch_s,
+            hop_s=self.hop_s,
+            padded=padded,
+            tags=self.tags,
+            times_s=self._times_s(len(scores)),
+            scores=scores,
+            **self._notes(sound, padded),
+        )
+
+    def _scores_and_features(self, frames: Tensor, starts: list[int], n_frames: int) -> Tensor:
+        """Compute (patches, tags + features)."""
+        features = self._form.features(frames, starts, n_frames)
+        return self._torch.cat([self.model.scores(self.model.forward_head(features)), features], 1)
+
     def _run(
         self, sound: SoundStream, compute: Callable[[Tensor, list[int], int], Tensor], progress: Progress | None
     ) -> tuple[NDArray[np.float32], bool]:
@@ -383,15 +431,21 @@ class Tagger:
             padded = repeated
         return np.concatenate(results), padded
 
-    def _run_kit(self, kit: Kit, sound: SoundStream, progress: Progress | None) -> tuple[NDArray[np.float32], bool]:
-        """Score all patches of a sound with a kit; give (patches, tags) and whether the sound was repeated."""
-        scores, padded = [], False
+    def _run_kit(
+        self, kit: Kit, sound: SoundStream, progress: Progress | None, *, with_vectors: bool = False
+    ) -> tuple[NDArray[np.float32], bool]:
+        """Score all patches of a sound with a kit; give (patches, tags) and whether the sound was repeated.
+
+        With vectors, these stand behind the scores: (patches, tags + features).
+        """
+        rows, padded = [], False
         for batch in self.embedder(kit.layers).batches(sound):
-            scores.append(kit.scores(batch.vectors))
+            scores = kit.scores(batch.vectors)
+            rows.append(np.concatenate([scores, batch.vectors], 1) if with_vectors else scores)
             padded = batch.padded
             if progress:
                 progress(sound.duration_s)
-        return np.concatenate(scores), padded
+        return np.concatenate(rows), padded
 
     def _live_patches(self, blocks: Iterable[Samples]) -> Iterator[Callable[[], NDArray[np.float32]]]:
         """Give what computes the scores of each patch, once all of it is there."""

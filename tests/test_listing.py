@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taggram.apps._inputs import parse_options
+from taggram.apps._options import parse_options
 from taggram.errors import ConfigError
 from taggram.models import NETWORKS, list_models
 from taggram.models._facts import find_listed, read_listing

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from taggram._files import written_aside
-from taggram.apps._inputs import parse_options
+from taggram.apps._options import parse_options
 from taggram.apps._progress import FileProgress, say
 from taggram.apps._training import SHORT, SHOWN, TEXT_KEYS, scores_in_words
 from taggram.datasets import Track

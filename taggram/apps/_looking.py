@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taggram._checks import check_count
-from taggram.apps._inputs import list_files, parse_options
+from taggram._sound_files import list_files
 from taggram.apps._mapping import check_map, map_model, write_map
+from taggram.apps._options import parse_options
 from taggram.apps._progress import FileProgress, say
 from taggram.errors import AudioError, ConfigError, printable
 from taggram.look import ascend, excitations, first_filters, layers_to_show

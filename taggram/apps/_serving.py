@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from taggram.apps._inputs import parse_options
+from taggram.apps._options import parse_options
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
 from taggram.apps._tagging import TaggerSettings
 from taggram.errors import ConfigError, did_you_mean

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from taggram._checks import check_choice
 from taggram._kit_network import model_of_kit
 from taggram._processes import Processes
+from taggram._sound_files import list_files
 from taggram._workers import Task, Workers
 from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
-from taggram.apps._inputs import list_files
 from taggram.apps._outputs import Format, PictureNames, TagWriter, check_format, is_parquet, open_embeddings, open_tags
 from taggram.apps._parquet import ParquetTags, load_pyarrow
 from taggram.apps._progress import FileProgress, say

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taggram.apps._data_screen import DataScreen
-from taggram.apps._inputs import parse_options
+from taggram.apps._options import parse_options
 from taggram.apps._progress import say
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable

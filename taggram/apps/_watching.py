@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from taggram.apps._inputs import STDIN, walk
+from taggram._sound_files import STDIN, walk
 from taggram.audio import looks_like_audio
 from taggram.errors import ConfigError, printable
 

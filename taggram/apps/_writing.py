@@ -8,10 +8,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from taggram._processes import FileTask
+from taggram._sound_files import list_files
 from taggram.apps._file_tags_check import load_mutagen
 from taggram.apps._file_tags_fields import OWN, find_field, preset_field
 from taggram.apps._file_tags_worker import UndoWorkers, WriteSettings, WrittenTaggram
-from taggram.apps._inputs import list_files
 from taggram.apps._progress import FileProgress, say
 from taggram.apps.file_tags import FileChange, Outcome
 from taggram.errors import ConfigError, check_above_zero, printable

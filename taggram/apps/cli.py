@@ -56,6 +56,23 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 
+
+class _MakesTheRest(TyperGroup):
+    """A group of commands that takes what begins with the name of none as something to catalogue."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command that makes a catalogue before what names no other."""
+        if args and args[0] not in {*self.commands, "--help", "-h"}:
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+catalogue_app = typer.Typer(
+    cls=_MakesTheRest, no_args_is_help=True, subcommand_metavar="PATH... --out FOLDER | COMMAND FOLDER",
+    help="Tag a whole collection into a folder that can be asked; it goes on where it stopped.",
+)  # fmt: skip
+app.add_typer(catalogue_app, name="catalogue")
+
 data_app = typer.Typer(
     no_args_is_help=True, help="Data sets: list and show them, get them, check them, prepare them, map their tags."
 )
@@ -401,8 +418,8 @@ def models_show(
     ] = None,
 ) -> None:
     """Show a model or network, or list those that have all the words."""
-    from taggram.apps._inputs import parse_options
     from taggram.apps._listing import print_models
+    from taggram.apps._options import parse_options
     from taggram.models import NETWORKS, list_models
 
     check_above_zero(length_s=length_s)
@@ -469,7 +486,7 @@ def data_get(
     What was cut short goes on where it stopped. A file that is there is taken if it is the right one.
     """
     from taggram.apps._data import get_dataset
-    from taggram.apps._inputs import parse_options
+    from taggram.apps._options import parse_options
 
     raise Exit(0 if get_dataset(name, root, files, parse_options(options or [])) else 1)
 
@@ -496,7 +513,7 @@ def data_check(
     Files that are missing, empty, broken or in no split are printed, a line each, then what is odd.
     """
     from taggram.apps._data import check_dataset
-    from taggram.apps._inputs import parse_options
+    from taggram.apps._options import parse_options
 
     given = parse_options(options or []) | ({} if split is None else {"split": split})
     raise Exit(0 if check_dataset(name, root, given, hashes=hashes, decode=decode, n_workers=workers) else 1)
@@ -527,7 +544,7 @@ def data_prepare(
 
     What was cut short goes on where it stopped. A track that cannot be read is told, listed in card.json, and left out.
     """
-    from taggram.apps._inputs import parse_options
+    from taggram.apps._options import parse_options
     from taggram.apps._preparing import prepare_dataset
 
     given = parse_options(options or []) | ({} if split is None else {"split": split})
@@ -562,8 +579,8 @@ def data_map(
 
     A picture, an interactive page, CSV files and a folder for the TensorFlow projector are written; no sound is read.
     """
-    from taggram.apps._inputs import parse_options
     from taggram.apps._mapping import map_dataset
+    from taggram.apps._options import parse_options
 
     given = parse_options(options or []) | ({} if split is None else {"split": split})
     map_dataset(name, root, out, given, vectors=vectors, seed=seed)
@@ -735,6 +752,70 @@ def look(
         vectors=vectors,
     )
     raise Exit(1 if draw_pictures(model, options or [], wishes, out, device) else 0)
+
+
+@catalogue_app.command()
+def make(
+    paths: Annotated[
+        list[str],
+        Argument(
+            metavar="PATH...",
+            help="Files, folders, globs, lists (.txt, .m3u, or .csv and .parquet with a column path), s3:// and other"
+            " addresses, or - for a list on standard input.",
+        ),
+    ],
+    out: Annotated[Path, Option("--out", metavar="FOLDER", help="The catalogue: a new folder, or one to go on with.")],
+    model: Model = "musicnn.mtt",
+    kit: Annotated[
+        str | None, Option("--kit", metavar="KIT", help="Tags of your own, which `taggram teach` made.")
+    ] = None,
+    hop_s: HopS = None,
+    max_duration_s: MaxDurationS = 100_000,
+    over_time: Annotated[bool, Option("--over-time", help="Keep the scores of each patch too.")] = False,
+    workers: WorkerCount = None,
+    runner: Annotated[
+        str,
+        Option(
+            "--runner",
+            metavar="auto|ray|local",
+            help="What runs it: Ray where it is installed and worth it, or else worker processes.",
+        ),
+    ] = "auto",
+    address: Annotated[
+        str | None, Option("--address", metavar="A", help="Join this Ray cluster, such as auto or ray://head:10001.")
+    ] = None,
+    resume: Annotated[
+        bool, Option("--resume/--no-resume", help="Go on with what is there, or refuse where there is something.")
+    ] = True,
+    retry: Annotated[bool, Option("--retry", help="Try files again that failed before.")] = False,
+    by_content: Annotated[
+        bool, Option("--by-content", help="Know files by what is in them, whatever their time; reads them all.")
+    ] = False,
+    prune: Annotated[bool, Option("--prune", help="Take out files that are no longer there.")] = False,
+    device: Device = "auto",
+    engine: Engine = "torch",
+) -> None:
+    """Tag a whole collection into a folder, a row a file, and go on where an earlier run stopped.
+
+    taggram catalogue music/ --out catalogue
+    """
+    from taggram.apps._cataloguing import CatalogueOptions, run_cataloguing
+    from taggram.apps._tagging import TaggerSettings
+
+    options = CatalogueOptions(
+        runner=runner, address=address, n_workers=workers, over_time=over_time, by_content=by_content, retry=retry,
+        prune=prune, resume=resume,
+    )  # fmt: skip
+    if not run_cataloguing(paths, TaggerSettings(model, hop_s, max_duration_s, device, engine, kit), out, options):
+        raise Exit(1)
+
+
+@catalogue_app.command("compact")
+def compact_catalogue(folder: Annotated[Path, Argument(metavar="FOLDER", help="The catalogue.")]) -> None:
+    """Merge the parts of a catalogue into few large ones."""
+    from taggram.apps._cataloguing import run_compacting
+
+    run_compacting(folder)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from taggram.apps._inputs import parse_options
+from taggram.apps._options import parse_options
 from taggram.apps._progress import say
 from taggram.errors import ConfigError, printable
 from taggram.models import NETWORKS, create_model, find_facts

@@ -1,16 +1,12 @@
-"""From the paths of a command line to a list of files."""
+"""From the paths that a user gives to files of sound."""
 
 from __future__ import annotations
 
 import os
 import sys
-import tomllib
-from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 from taggram.audio import looks_like_audio
-from taggram.errors import ConfigError, printable
 from taggram.results import Failure
 
 STDIN = "-"
@@ -28,7 +24,7 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     files: list[str] = []
     failures: list[Failure] = []
     for path in paths:
-        for one in _read_list() if path == STDIN else [path]:
+        for one in read_list() if path == STDIN else [path]:
             if not os.path.isdir(one):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
                 files.append(one)
                 continue
@@ -41,42 +37,7 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     return files, failures
 
 
-def parse_options(words: Iterable[str], *, as_text: Collection[str] = ()) -> dict[str, Any]:
-    """Read options that are written as KEY=VALUE.
-
-    Args:
-        words: such as "kernel=3", "multi_level=true", "lengths=[18, 27]" or "block=se"; values are as in TOML, but text
-            needs no quotes.
-        as_text: keys whose values are text whatever they look like, such as names of folders.
-
-    Returns:
-        The values by name; lists come as tuples.
-
-    Raises:
-        ConfigError: a word has no "=".
-    """
-    options: dict[str, Any] = {}
-    for word in words:
-        name, sign, text = word.partition("=")
-        if not sign or not name:
-            raise ConfigError(f"{printable(word)!r} is no option; write KEY=VALUE.")
-        if name in options:
-            raise ConfigError(f"{printable(name)} is given twice, as {options[name]!r} and as {printable(text)!r}.")
-        if name in as_text:
-            options[name] = text
-            continue
-        try:
-            options[name] = _as_tuple(tomllib.loads(f"value = {text}")["value"])
-        except tomllib.TOMLDecodeError:
-            options[name] = text
-    return options
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
-
-
-def _read_list() -> list[str]:
+def read_list() -> list[str]:
     """Read a list of paths from standard input: a line each, or between NUL characters as `find -print0` gives them."""
     data = sys.stdin.buffer.read() if sys.stdin is not None else b""
     lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]

@@ -1,0 +1,120 @@
+"""A catalogue made, and its parts merged, on the screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taggram.apps._progress import FileProgress, say
+from taggram.apps._tagging import TaggerSettings
+from taggram.catalogue._plan import Summary
+from taggram.catalogue.build import Watcher, build_catalogue, compact
+from taggram.errors import printable
+
+RUNNERS = {"ray": "Ray", "local": "worker processes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueOptions:
+    """How a catalogue is made; see `build_catalogue`.
+
+    Attributes:
+        runner: what runs it.
+        address: of a Ray cluster.
+        n_workers: worker processes.
+        over_time: whether the scores of each patch are kept.
+        by_content: whether files are known by their content alone.
+        retry: whether files that failed are tried again.
+        prune: whether files that are gone are taken out.
+        resume: whether a catalogue that is there is gone on with.
+    """
+
+    runner: str
+    address: str | None
+    n_workers: int | None
+    over_time: bool
+    by_content: bool
+    retry: bool
+    prune: bool
+    resume: bool
+
+
+class _OnScreen(Watcher):
+    """Shows how far it is, and tells failures."""
+
+    def __init__(self) -> None:
+        self._progress: FileProgress | None = None
+
+    def found(self, n_files: int) -> None:
+        say(f"{n_files:,} files found so far")
+
+    def planned(self, summary: Summary, n_to_do: int, runner: str) -> None:
+        for part in summary.lost:
+            say(f"note: {part} was damaged; its files are tagged again")
+        known = [(summary.n_kept, "in the catalogue"), (summary.n_moved, "known by their content")]
+        known += [(summary.n_pruned, "gone and taken out")]
+        told = "".join(f", {n:,} {what}" for n, what in known if n)
+        by = f"; by {RUNNERS[runner]}" if n_to_do else ""
+        say(f"{n_to_do:,} files to tag{told}{by}")
+        self._progress = FileProgress(n_to_do)
+
+    def done(self, path: str, error: str | None) -> None:
+        if self._progress is None:
+            return
+        if error is not None:
+            self._progress.make_way()
+            say(f"{printable(path)}: {error.partition(': ')[2]}")
+        self._progress.advance()
+
+    def told(self, path: str, done_s: float) -> None:
+        if self._progress is not None:
+            self._progress.told(path, done_s)
+
+    def end(self) -> None:
+        """Take the bar off the screen."""
+        if self._progress is not None:
+            self._progress.make_way()
+
+
+def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, options: CatalogueOptions) -> bool:
+    """Make a catalogue, or go on with one.
+
+    Args:
+        paths: files, folders, globs, lists, addresses, or `-`.
+        settings: of the tagger.
+        out: folder of the catalogue.
+        options: how it is made.
+
+    Returns:
+        Whether all files could be tagged.
+
+    Raises:
+        TaggramError: an option makes no sense, or the catalogue cannot be used.
+        OSError: the folder cannot be written to.
+    """
+    screen = _OnScreen()
+    fields: dict[str, Any] = settings.ready()
+    try:
+        summary = build_catalogue(paths, out, settings=fields, watcher=screen, **vars(options))
+    finally:
+        screen.end()
+    for failure in summary.failures:
+        say(f"{printable(failure.path)}: {failure.message}")
+    failed = f", {summary.n_errors:,} of them without tags" if summary.n_errors else ""
+    say(f"{printable(str(out))}: {summary.n_rows:,} files by {summary.layer}{failed}")
+    return summary.ok
+
+
+def run_compacting(folder: Path) -> None:
+    """Merge the parts of a catalogue.
+
+    Args:
+        folder: of the catalogue.
+
+    Raises:
+        CatalogueError: there is none, or it cannot be used.
+        OSError: the disk is full; the catalogue is as before.
+    """
+    before, after = compact(folder)
+    say(f"{printable(str(folder))}: {before:,} parts are {after:,} now")

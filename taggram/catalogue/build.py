@@ -1,0 +1,270 @@
+"""Files -> catalogue: what is still to do, who does it, and how what comes is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from os import PathLike, fsdecode
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import taggram
+from taggram._checks import check_choice
+from taggram.catalogue._plan import Plan, Summary
+from taggram.catalogue._worker import CatalogueWorkers, Task, task_of
+from taggram.catalogue.journal import CARD, Journal
+from taggram.catalogue.rows import Row, load_pyarrow, name_columns, schema_of, to_table
+from taggram.catalogue.sources import list_sources
+from taggram.errors import ConfigError, check_above_zero, printable
+
+Runner = Literal["auto", "ray", "local"]
+"""What runs a catalogue."""
+
+PART_ROWS = 10_000
+PART_S = 60.0  # so much work is lost at most
+PART_BYTES = 2**26
+COMPACT_ROWS = 100_000
+RAY_FROM = 1_000  # files: below, Ray would take longer to start than to help
+BATCH_ROWS = 2**16
+
+
+class Watcher:
+    """Is told how a run goes; does nothing by itself."""
+
+    def found(self, n_files: int) -> None:
+        """So many files were found so far."""
+
+    def planned(self, summary: Summary, n_to_do: int, runner: str) -> None:
+        """What is to be done is known."""
+
+    def done(self, path: str, error: str | None) -> None:
+        """One more file is done, or failed with this error."""
+
+    def told(self, path: str, done_s: float) -> None:
+        """So many seconds of a file are done; called from other threads."""
+
+
+class Keeper:
+    """Writes rows into parts as they come.
+
+    Args:
+        journal: of the catalogue.
+        summary: is told how many came.
+        watcher: is told of each.
+    """
+
+    def __init__(self, journal: Journal, summary: Summary, watcher: Watcher) -> None:
+        self._journal = journal
+        self._summary = summary
+        self._watcher = watcher
+        self._rows: list[Row] = []
+        self._tables: list[Any] = []
+        self._n_rows = self._n_bytes = 0
+        self._since = time.monotonic()
+
+    def add_row(self, row: Row) -> None:
+        """Take in a file."""
+        self._rows.append(row)
+        self._count(1, row.n_bytes)
+        self._tell(row.path, row.error)
+
+    def add_table(self, table: Any) -> None:
+        """Take in a table of files, with the columns of `schema_of`."""
+        self._tables.append(table.cast(schema_of(self._journal.card)))
+        self._count(table.num_rows, table.nbytes)
+        for path, error in zip(table["path"].to_pylist(), table["error"].to_pylist()):
+            self._tell(path, error)
+
+    def write(self) -> None:
+        """Write what waits as a part."""
+        tables = [*self._tables, *([to_table(self._rows, self._journal.card)] if self._rows else [])]
+        self._rows, self._tables, self._n_rows, self._n_bytes = [], [], 0, 0
+        if tables:
+            self._journal.commit({self._journal.new_name(): load_pyarrow().concat_tables(tables)})
+        self._since = time.monotonic()
+
+    def _count(self, n_rows: int, n_bytes: int) -> None:
+        self._n_rows += n_rows
+        self._n_bytes += n_bytes
+        late = time.monotonic() - self._since >= PART_S
+        if late or self._n_rows >= PART_ROWS or self._n_bytes >= PART_BYTES:
+            self.write()
+
+    def _tell(self, path: str, error: str | None) -> None:
+        self._summary.n_done += error is None
+        self._summary.n_failed += error is not None
+        self._watcher.done(path, error)
+
+
+def build_catalogue(
+    paths: Iterable[str | PathLike[str]] | str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    settings: dict[str, Any] | None = None,
+    runner: str = "auto",
+    address: str | None = None,
+    n_workers: int | None = None,
+    over_time: bool = False,
+    by_content: bool = False,
+    retry: bool = False,
+    prune: bool = False,
+    resume: bool = True,
+    watcher: Watcher | None = None,
+) -> Summary:
+    """Tag many files into a catalogue, and go on where an earlier run stopped.
+
+    A file that is in the catalogue with the same size and time is left alone. One that is there under another path with
+    the same content is not tagged again: a copy has a row of its own, and a file that was moved takes its row along.
+    Other results than those that are there (another model, another hop) make a new layer, and the old one is kept.
+
+    Args:
+        paths: files, folders, globs, lists or addresses, see `list_sources`.
+        out: folder of the catalogue; it is made if it is not there.
+        settings: those of `Tagger`, all of them plain values; None is the default model.
+        runner: "ray"; "local", worker processes of this machine; or "auto", Ray where it is installed and there is
+            enough to do, or an address.
+        address: of a Ray cluster that is to be joined; None is one on this machine, for this run.
+        n_workers: worker processes, on all machines together; None is one a core.
+        over_time: whether the scores of each patch are kept too.
+        by_content: whether files are known by their content alone, whatever their time.
+        retry: whether files that failed before are tried again.
+        prune: whether rows of files that are no longer there are taken out.
+        resume: whether a catalogue that is there is gone on with; False refuses to touch it.
+        watcher: is told how it goes.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CatalogueError: the catalogue is damaged, too new, or written by another process; or a path stands for nothing.
+        ConfigError: a setting makes no sense.
+        MissingExtraError: pyarrow, or Ray that was asked for, is not installed.
+        OSError: the disk is full, or the folder cannot be written to; what was done until then is kept.
+    """
+    check_choice("runner", runner, get_args(Runner))
+    check_above_zero(n_workers=n_workers)
+    if address is not None and runner == "local":
+        raise ConfigError("address is that of a Ray cluster, and runner is local; leave out one of them.")
+    if not resume and (Path(out) / CARD).exists():
+        raise ConfigError(f"{printable(fsdecode(out))} is a catalogue already; give another folder, or let it resume.")
+    load_pyarrow()
+    many = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    settings = tagger_settings(settings)
+    watcher = watcher or Watcher()
+    local = CatalogueWorkers(settings, n_workers)
+    with local:
+        local.start()  # it loads torch while the files are listed
+        sources = list_sources(map(fsdecode, many), told=watcher.found)
+        facts = local.describe(over_time=over_time)
+        with Journal(out, _card(facts, settings, over_time)) as journal:
+            plan = Plan(journal, sources.table)
+            summary = Summary(lost=journal.lost, layer=journal.card["layer"], failures=sources.failures)
+            plan.settle(summary, by_content=by_content, retry=retry, prune=prune)
+            to_do = plan.to_do
+            chosen = _choose(runner, address, len(to_do))
+            watcher.planned(summary, len(to_do), chosen)
+            keeper = Keeper(journal, summary, watcher)
+            try:
+                if len(to_do) and chosen == "ray":
+                    from taggram.catalogue._ray import tables_on_ray
+
+                    local.close()
+                    for table in tables_on_ray(to_do, settings, journal.card, address=address, n_workers=n_workers):
+                        keeper.add_table(table)
+                else:
+                    for row in local.rows(_tasks(to_do, over_time), watcher.told):
+                        keeper.add_row(row)
+            finally:  # what is there when something ends the run is kept
+                keeper.write()
+            summary.n_rows = journal.n_rows
+            summary.n_errors = _n_errors(journal)
+    return summary
+
+
+def compact(folder: str | PathLike[str]) -> tuple[int, int]:
+    """Merge the parts of a catalogue into few large ones.
+
+    Args:
+        folder: of the catalogue.
+
+    Returns:
+        How many parts there were, and are.
+
+    Raises:
+        CatalogueError: there is no catalogue, or it is damaged, too new, or written by another process.
+        OSError: the disk is full; the catalogue is as before.
+    """
+    pa = load_pyarrow()
+    with Journal(folder) as journal:
+        before = journal.parts
+        group: list[str] = []
+        n_rows = 0
+        for name, facts in [*before.items(), ("", {"rows": COMPACT_ROWS})]:
+            if group and n_rows + facts["rows"] > COMPACT_ROWS:
+                if len(group) > 1:
+                    tables = [pa.parquet.read_table(journal.path_of(one)) for one in group]
+                    journal.commit({journal.new_name(): pa.concat_tables(tables)}, drop=group)
+                group, n_rows = [], 0
+            group.append(name)
+            n_rows += facts["rows"]
+        return len(before), len(journal.parts)
+
+
+def tagger_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
+    """Complete the settings of a tagger with what decides about results.
+
+    Args:
+        settings: those that were given.
+
+    Returns:
+        All of them.
+    """
+    from taggram.audio import MAX_DURATION_S
+    from taggram.tagger import DEFAULT_MODEL
+
+    usual: dict[str, Any] = {
+        "model": DEFAULT_MODEL, "hop_s": None, "max_duration_s": MAX_DURATION_S, "device": "auto", "engine": "torch",
+        "kit": None,
+    }  # fmt: skip
+    given = settings or {}
+    if strange := sorted(given.keys() - usual.keys()):
+        raise ConfigError(f"settings has {', '.join(strange)}; a catalogue knows {', '.join(usual)}.")
+    return {**usual, **given}
+
+
+def _tasks(to_do: Any, over_time: bool) -> Iterator[Task]:
+    for batch in to_do.to_batches(BATCH_ROWS):
+        for row in batch.to_pylist():
+            yield task_of(row, over_time)
+
+
+def _choose(runner: str, address: str | None, n_to_do: int) -> str:
+    """Say what runs it: "ray" or "local"."""
+    from importlib.util import find_spec
+
+    if address is not None or runner == "ray":
+        return "ray"
+    if runner == "auto" and n_to_do >= RAY_FROM and find_spec("ray") is not None:
+        return "ray"
+    return "local"
+
+
+def _card(facts: dict[str, Any], settings: dict[str, Any], over_time: bool) -> dict[str, Any]:
+    name = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in facts["model"])
+    kept = {key: value for key, value in settings.items() if key != "device"}
+    return {
+        "layer": f"{name}-{facts['fingerprint'][:8]}", "model": facts["model"],
+        "weights_sha256": facts["weights_sha256"], "fingerprint": facts["fingerprint"], "tags": facts["tags"],
+        "columns": name_columns(facts["tags"]), "embedding": facts["embedding"],
+        "settings": {**kept, "over_time": over_time, "patch_s": facts["patch_s"], "hop_s": facts["hop_s"]},
+        "taggram": taggram.__version__,
+    }  # fmt: skip
+
+
+def _n_errors(journal: Journal) -> int:
+    pa = load_pyarrow()
+    return sum(
+        table.num_rows - table["error"].null_count
+        for name in journal.parts
+        for table in [pa.parquet.read_table(journal.path_of(name), columns=["error"])]
+    )
