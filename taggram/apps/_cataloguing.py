@@ -28,6 +28,7 @@ class CatalogueOptions:
         retry: whether files that failed are tried again.
         prune: whether files that are gone are taken out.
         resume: whether a catalogue that is there is gone on with.
+        part_s: work that is lost at most when the run is killed, in seconds.
     """
 
     runner: str
@@ -38,6 +39,7 @@ class CatalogueOptions:
     retry: bool
     prune: bool
     resume: bool
+    part_s: float
 
 
 class _OnScreen(Watcher):

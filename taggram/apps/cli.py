@@ -22,7 +22,7 @@ from typer import Argument, Exit, Option
 from typer.core import TyperGroup
 
 import taggram
-from taggram.apps._outputs import DEFAULT_TOP, Format
+from taggram.apps._outputs import DEFAULT_TOP, Format, ListFormat, TableFormat
 from taggram.apps._progress import say
 from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_above_zero, printable
 
@@ -112,6 +112,20 @@ Vectors = Annotated[
         "--vectors",
         metavar="FILE",
         help="Place the tags of the map by these word vectors: word2vec, GloVe or fastText text.",
+    ),
+]
+OfCatalogue = Annotated[Path, Argument(metavar="CATALOGUE", help="The folder that `taggram catalogue` made.")]
+OutFile = Annotated[Path | None, Option("--out", metavar="FILE", help="Write here and not to standard output.")]
+Layer = Annotated[
+    str | None,
+    Option("--layer", metavar="LAYER", help="Results of another model in the catalogue (default: the last run's)."),
+]
+SearchBy = Annotated[
+    str,
+    Option(
+        "--search",
+        metavar="auto|exact|index",
+        help="Compare every track, or ask an index that misses some and is built once; auto chooses by their number.",
     ),
 ]
 Root = Annotated[Path, Option("--root", metavar="DIR", help="The folder of the data set.")]
@@ -792,6 +806,9 @@ def make(
         bool, Option("--by-content", help="Know files by what is in them, whatever their time; reads them all.")
     ] = False,
     prune: Annotated[bool, Option("--prune", help="Take out files that are no longer there.")] = False,
+    part_s: Annotated[
+        float, Option("--part-s", metavar="S", help="Work that is lost at most if the run is killed, in seconds.")
+    ] = 60.0,
     device: Device = "auto",
     engine: Engine = "torch",
 ) -> None:
@@ -804,7 +821,7 @@ def make(
 
     options = CatalogueOptions(
         runner=runner, address=address, n_workers=workers, over_time=over_time, by_content=by_content, retry=retry,
-        prune=prune, resume=resume,
+        prune=prune, resume=resume, part_s=part_s,
     )  # fmt: skip
     if not run_cataloguing(paths, TaggerSettings(model, hop_s, max_duration_s, device, engine, kit), out, options):
         raise Exit(1)
@@ -816,6 +833,116 @@ def compact_catalogue(folder: Annotated[Path, Argument(metavar="FOLDER", help="T
     from taggram.apps._cataloguing import run_compacting
 
     run_compacting(folder)
+
+
+@catalogue_app.command("stats")
+def catalogue_stats(
+    folder: OfCatalogue,
+    threshold: Annotated[
+        float, Option("--threshold", metavar="SCORE", help="Count files with at least this score for each tag.")
+    ] = 0.5,
+    layer: Layer = None,
+    kind: Annotated[TableFormat, Option("--format", help="How it is written; CSV has the tags alone.")] = (
+        TableFormat.text
+    ),
+    out: OutFile = None,
+) -> None:
+    """Say what a catalogue holds: files, hours, failures, and the spread of the scores of each tag."""
+    from taggram.apps._asking import run_statistics
+
+    run_statistics(folder, threshold=threshold, layer=layer, kind=kind, out=out)
+
+
+@catalogue_app.command("map")
+def catalogue_map(
+    folder: OfCatalogue,
+    out: Annotated[Path, Option("--out", metavar="FILE.html", help="The page that is written.")],
+    tag: Annotated[
+        str | None, Option("--tag", metavar="TAG", help="What colours mean at first (default: the best tag of each).")
+    ] = None,
+    tracks: Annotated[
+        int, Option("--tracks", min=5, metavar="N", help="At most so many, drawn at random where there are more.")
+    ] = 5_000,
+    seed: Annotated[int, Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Of t-SNE and of the draw.")] = 0,
+    layer: Layer = None,
+) -> None:
+    """Place the tracks of a catalogue on a map: near each other are those that sound alike.
+
+    One page that needs no network: the mouse on a point shows the path, colours are tags.
+    """
+    from taggram.apps._asking import run_map
+
+    run_map(folder, out, tag=tag, n=tracks, seed=seed, layer=layer)
+
+
+@app.command()
+def find(
+    catalogue: OfCatalogue,
+    expression: Annotated[
+        str, Argument(metavar="EXPR", help="Comparisons of tags and columns with and, or, not; then order by, limit.")
+    ],
+    layer: Layer = None,
+    kind: Annotated[ListFormat, Option("--format", help="How tracks are written.")] = ListFormat.text,
+    out: OutFile = None,
+) -> None:
+    """Find tracks by their tags.
+
+    taggram find catalogue "guitar > 0.5 and 'male vocal' < 0.2 order by piano desc limit 20"
+
+    Columns are path, duration_s, size, modified, notes, error, model, weights and sha256; text is looked for with
+    contains. Each track comes with what the expression names.
+    """
+    from taggram.apps._asking import run_find
+
+    raise Exit(0 if run_find(catalogue, expression, layer=layer, kind=kind, out=out) else 1)
+
+
+@app.command()
+def similar(
+    catalogue: OfCatalogue,
+    file: Annotated[str, Argument(metavar="FILE", help="A sound, in the catalogue or not.")],
+    n: Annotated[int, Option("-n", min=1, metavar="N", help="How many tracks.")] = 10,
+    min_score: Annotated[
+        float, Option("--min-score", min=-1, max=1, metavar="SCORE", help="Least cosine of the embeddings.")
+    ] = -1.0,
+    search: SearchBy = "auto",
+    layer: Layer = None,
+    model: Annotated[
+        str | None, Option("--model", "-m", metavar="FILE", help="Where the catalogue's model lies, if it was moved.")
+    ] = None,
+    device: Device = "auto",
+    kind: Annotated[ListFormat, Option("--format", help="How tracks are written.")] = ListFormat.text,
+    out: OutFile = None,
+) -> None:
+    """Find the tracks of a catalogue that sound like a file, the most alike first."""
+    from taggram.apps._asking import run_similar
+
+    done = run_similar(
+        catalogue, file, n=n, min_score=min_score, search=search, layer=layer, model=model, device=device, kind=kind,
+        out=out,
+    )  # fmt: skip
+    raise Exit(0 if done else 1)
+
+
+@app.command()
+def duplicates(
+    catalogue: OfCatalogue,
+    same: Annotated[
+        str | None,
+        Option("--same", metavar="content|sound", help="Only the same bytes, or only what sounds the same."),
+    ] = None,
+    min_score: Annotated[
+        float, Option("--min-score", min=-1, max=1, metavar="SCORE", help="Least cosine of two that sound the same.")
+    ] = 0.995,
+    search: SearchBy = "auto",
+    layer: Layer = None,
+    kind: Annotated[TableFormat, Option("--format", help="How groups are written.")] = TableFormat.text,
+    out: OutFile = None,
+) -> None:
+    """Find files that are in a catalogue more than once: the same bytes, or another encoding of the same sound."""
+    from taggram.apps._asking import run_duplicates
+
+    run_duplicates(catalogue, same=same, min_score=min_score, search=search, layer=layer, kind=kind, out=out)
 
 
 @app.command()

@@ -85,7 +85,6 @@ def tables_on_ray(
             compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(blocks))),
             num_cpus=CORES,
             num_gpus=1 if gpu else None,
-            scheduling_strategy="SPREAD",
         )
         seen = set()
         n_done = 0

@@ -85,11 +85,25 @@ class CatalogueWorkers(Processes[Task, Row | Message]):
             progress: is told a path and the seconds of it that are done; called from other threads.
 
         Yields:
-            A row a file, in order, also for a file that failed.
+            A row a file, also for a file that failed. One that its worker crashed over is tried again at the end.
 
         Raises:
             WorkerError: workers cannot be started, which is no fault of the files.
         """
+        crashed: list[Task] = []
+        for task, result in self._in_turn(tasks, progress):
+            if isinstance(result, Row):
+                yield result
+            else:
+                crashed.append(task)
+        for _, result in self._in_turn(crashed, progress, last=True):  # it may have been killed from outside
+            if isinstance(result, Row):
+                yield result
+
+    def _in_turn(
+        self, tasks: Iterable[Task], progress: Progress | None, *, last: bool = False
+    ) -> Iterator[tuple[Task, Row | None]]:
+        """Do tasks; give each with its row, or with None if its worker crashed and this is not the last attempt."""
         asked: deque[Task] = deque()
 
         def noted() -> Iterator[Task]:
@@ -100,11 +114,13 @@ class CatalogueWorkers(Processes[Task, Row | Message]):
         for result in self.run(noted(), progress):
             task = asked.popleft()
             if isinstance(result, Row):
-                yield result
+                yield task, result
             elif isinstance(result, Failure):
                 if result.error == NOT_STARTED:
                     raise WorkerError(result.message)
-                yield Row(task.name, task.size, task.modified_us, error=f"{result.error}: {result.message}")
+                again = result.error == WorkerError.__name__ and not last
+                error = f"{result.error}: {result.message}"
+                yield task, None if again else Row(task.name, task.size, task.modified_us, error=error)
 
 
 def _read(task: Task, fields: Message) -> Row | Message:

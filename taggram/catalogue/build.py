@@ -21,7 +21,7 @@ Runner = Literal["auto", "ray", "local"]
 """What runs a catalogue."""
 
 PART_ROWS = 10_000
-PART_S = 60.0  # so much work is lost at most
+PART_S = 60.0
 PART_BYTES = 2**26
 COMPACT_ROWS = 100_000
 RAY_FROM = 1_000  # files: below, Ray would take longer to start than to help
@@ -51,9 +51,11 @@ class Keeper:
         journal: of the catalogue.
         summary: is told how many came.
         watcher: is told of each.
+        part_s: a part is written after so long at the latest.
     """
 
-    def __init__(self, journal: Journal, summary: Summary, watcher: Watcher) -> None:
+    def __init__(self, journal: Journal, summary: Summary, watcher: Watcher, part_s: float) -> None:
+        self._part_s = part_s
         self._journal = journal
         self._summary = summary
         self._watcher = watcher
@@ -86,7 +88,7 @@ class Keeper:
     def _count(self, n_rows: int, n_bytes: int) -> None:
         self._n_rows += n_rows
         self._n_bytes += n_bytes
-        late = time.monotonic() - self._since >= PART_S
+        late = time.monotonic() - self._since >= self._part_s
         if late or self._n_rows >= PART_ROWS or self._n_bytes >= PART_BYTES:
             self.write()
 
@@ -109,6 +111,7 @@ def build_catalogue(
     retry: bool = False,
     prune: bool = False,
     resume: bool = True,
+    part_s: float = PART_S,
     watcher: Watcher | None = None,
 ) -> Summary:
     """Tag many files into a catalogue, and go on where an earlier run stopped.
@@ -130,6 +133,7 @@ def build_catalogue(
         retry: whether files that failed before are tried again.
         prune: whether rows of files that are no longer there are taken out.
         resume: whether a catalogue that is there is gone on with; False refuses to touch it.
+        part_s: work that is lost at most when the run is killed, in seconds.
         watcher: is told how it goes.
 
     Returns:
@@ -142,7 +146,7 @@ def build_catalogue(
         OSError: the disk is full, or the folder cannot be written to; what was done until then is kept.
     """
     check_choice("runner", runner, get_args(Runner))
-    check_above_zero(n_workers=n_workers)
+    check_above_zero(n_workers=n_workers, part_s=part_s)
     if address is not None and runner == "local":
         raise ConfigError("address is that of a Ray cluster, and runner is local; leave out one of them.")
     if not resume and (Path(out) / CARD).exists():
@@ -163,7 +167,7 @@ def build_catalogue(
             to_do = plan.to_do
             chosen = _choose(runner, address, len(to_do))
             watcher.planned(summary, len(to_do), chosen)
-            keeper = Keeper(journal, summary, watcher)
+            keeper = Keeper(journal, summary, watcher, part_s)
             try:
                 if len(to_do) and chosen == "ray":
                     from taggram.catalogue._ray import tables_on_ray

@@ -1,0 +1,180 @@
+"""A catalogue whose run is killed, or finds the disk full: the next run ends with the same catalogue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from _sounds import encoded, tone
+from _taught import write_network
+from conftest import session_of, wait_until
+
+pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
+
+N_FILES = 12
+EVERY_ROW = ("--part-s", "0.001")  # a part
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("place")
+    write_network(place / "net.safetensors")
+    (place / "music").mkdir()
+    for n in range(N_FILES):
+        (place / "music" / f"{n}.wav").write_bytes(encoded(tone(3.5, hz=200.0 + 50 * n)))
+    return place
+
+
+def command(place, out, *options):
+    return (
+        "catalogue", str(place / "music"), "--out", str(place / out), "--model", str(place / "net.safetensors"),
+        "--workers", "1", *options,
+    )  # fmt: skip
+
+
+def rows(folder):
+    found = pq.read_table(folder / "parts").to_pylist()
+    by_name = {Path(row["path"]).name: (row["sha256"], row["error"], row["scores"]) for row in found}
+    assert len(by_name) == len(found), "a file has two rows"
+    return by_name
+
+
+@pytest.fixture(scope="module")
+def whole(place, run_taggram):
+    """What a run that nobody disturbs gives."""
+    done = run_taggram(*command(place, "whole"))
+    assert done.returncode == 0, done.stderr
+    return rows(place / "whole")
+
+
+def n_lines(folder):
+    journal = folder / "manifest.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def test_run_that_is_killed_goes_on_where_it_was(place, whole, started, run_taggram):
+    process = started(*command(place, "driver", *EVERY_ROW))
+    assert wait_until(lambda: n_lines(place / "driver") >= 3)
+    process.kill()
+    process.wait()
+    n_kept = n_lines(place / "driver")
+    again = run_taggram(*command(place, "driver"))
+    assert f"{N_FILES - n_kept} files to tag, {n_kept} in the catalogue" in again.stderr
+    assert rows(place / "driver") == whole
+
+
+def test_worker_that_is_killed_costs_nothing(place, whole, started):
+    process = started(*command(place, "worker", *EVERY_ROW))
+    assert wait_until(lambda: n_lines(place / "worker") >= 2)
+    worker = next(pid for pid in session_of(process.pid) if pid != process.pid)
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=120) == 0
+    assert rows(place / "worker") == whole
+
+
+def test_full_disk_ends_the_run_and_leaves_a_whole_catalogue(place, whole, run_taggram):
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({2**12}, {2**12}))"
+    arguments = command(place, "full")
+    code = f"{limited}\nimport sys\nsys.argv = ['taggram', *{arguments!r}]\nfrom taggram.apps.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "too large" in done.stderr  # what the system says of this limit
+    assert list((place / "full" / "parts").iterdir()) == []
+    assert run_taggram(*command(place, "full")).returncode == 0
+    assert rows(place / "full") == whole
+
+
+def test_second_run_into_a_folder_is_refused(place, whole, started, run_taggram):
+    process = started(*command(place, "two", *EVERY_ROW))
+    assert wait_until(lambda: n_lines(place / "two") >= 1)
+    os.kill(process.pid, signal.SIGSTOP)
+    second = run_taggram(*command(place, "two"))
+    os.kill(process.pid, signal.SIGCONT)
+    assert second.returncode == 1
+    assert "being written by another process" in second.stderr
+    assert process.wait(timeout=120) == 0
+    assert rows(place / "two") == whole
+
+
+def test_interrupt_keeps_what_was_done(place, whole, started, run_taggram):
+    process = started(*command(place, "interrupted"))
+    assert wait_until(lambda: (place / "interrupted" / "catalogue.json").exists())
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=120)
+    run_taggram(*command(place, "interrupted"))
+    assert rows(place / "interrupted") == whole
+
+
+# -- Ray ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_rows_by_ray_are_those_of_workers(place, whole, run_taggram):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
+    done = run_taggram(*command(place, "ray", "--runner", "ray"))
+    assert (done.returncode, "by Ray" in done.stderr) == (0, True), done.stderr
+    assert rows(place / "ray") == whole
+
+
+@pytest.mark.slow
+def test_ray_is_gone_with_the_run(place, whole, started):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
+    process = started(*command(place, "ray-killed", "--runner", "ray", *EVERY_ROW))
+    assert wait_until(lambda: n_lines(place / "ray-killed") >= 1, within_s=120)
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: _of_ray(place / "net.safetensors") == [])
+
+
+def _of_ray(network):
+    """Workers that have the network, whoever started them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:
+            continue
+        if b"taggram.catalogue._worker" in line:
+            found.append(path.parent.name)
+    return found
+
+
+NODES = """
+import sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from taggram.catalogue.build import Watcher, build_catalogue
+
+music, out, network = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+cluster.wait_for_nodes()
+
+class Killer(Watcher):
+    n_done = 0
+    def done(self, path, error):
+        Killer.n_done += 1
+        if Killer.n_done == 3:
+            cluster.remove_node(nodes[0], allow_graceful=False)
+
+summary = build_catalogue(
+    music, out, settings={"model": network}, address=cluster.address, n_workers=3, part_s=0.001, watcher=Killer()
+)
+print(summary.n_done, summary.n_failed)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_node_that_is_lost_loses_no_file_and_doubles_none(place, whole):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
+    arguments = [str(place / name) for name in ("music", "nodes", "net.safetensors")]
+    done = subprocess.run(
+        [sys.executable, "-c", NODES, *arguments], capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{N_FILES} 0"], done.stderr[-3000:]
+    assert rows(place / "nodes") == whole
