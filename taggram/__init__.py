@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taggram.catalogue.asking import Catalogue
     from taggram.errors import TaggramError
     from taggram.kit import Kit
     from taggram.learning.teach import add_examples, remove_tags, teach
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {  # public name: the module that holds it, loaded on first use
+    "Catalogue": "taggram.catalogue.asking",
     "Embedding": "taggram.results",
     "Failure": "taggram.results",
     "Kit": "taggram.kit",
@@ -33,6 +35,7 @@ _HOMES = {  # public name: the module that holds it, loaded on first use
 }
 
 __all__ = [
+    "Catalogue",
     "Embedding",
     "Failure",
     "Kit",

@@ -88,7 +88,19 @@ HOMES = {  # heavy package: the only places that may import it
     "uvicorn": {"apps/_server_protocol", "apps/server"},
 }
 EXTRAS = (
-    *("av", "beets", "fastapi", "mir_eval", "mutagen", "onnx", "onnxruntime", "plotly", "prometheus_client", "pyarrow"),
+    *(
+        "av",
+        "beets",
+        "duckdb",
+        "fastapi",
+        "mir_eval",
+        "mutagen",
+        "onnx",
+        "onnxruntime",
+        "plotly",
+        "prometheus_client",
+        "pyarrow",
+    ),
     *(
         "onnxscript",
         "pydantic",
@@ -97,6 +109,7 @@ EXTRAS = (
         "sounddevice",
         "starlette",
         "swagger_ui_bundle",
+        "usearch",
         "uvicorn",
     ),
 )

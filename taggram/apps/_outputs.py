@@ -39,6 +39,23 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class ListFormat(StrEnum):
+    """How tracks are written that were found."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
+    m3u = "m3u"
+
+
+class TableFormat(StrEnum):
+    """How groups and numbers are written."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
+
+
 class TagWriter:
     """Writes tags in one of the formats that are text. To be read: `n_files` so far.
 

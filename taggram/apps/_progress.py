@@ -53,6 +53,17 @@ class FileProgress:
             self._n_done += 1
             self._show(now)
 
+    def reach(self, n_done: int, now: str = "") -> None:
+        """Take in how many are done of whatever is counted.
+
+        Args:
+            n_done: of them.
+            now: is shown beside the bar.
+        """
+        with self._lock:
+            self._n_done = n_done
+            self._show(now)
+
     def make_way(self) -> None:
         """Take the bar off the screen, because something is printed; it comes back with what is told next."""
         with self._lock:

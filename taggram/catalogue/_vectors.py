@@ -1,0 +1,255 @@
+"""Embeddings of a catalogue at the length 1, in blocks, so that memory does not grow with the catalogue.
+
+Decoding Parquet takes several times as long as comparing, so what was decoded is kept beside the catalogue as plain
+numbers, a file for each part. It is a cache: it can be removed at any time, and is made again where a part changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taggram._files import ASIDE, written_aside
+from taggram.catalogue.rows import load_pyarrow
+from taggram.errors import CatalogueError, printable
+
+CACHE = "cache"  # folder in that of the catalogue
+SUFFIX = ".f32"
+BLOCK_BYTES = 4_000_000  # what fits into the caches of a core is compared the quickest
+BATCH_ROWS = 10_000  # that are decoded at once
+Vectors = NDArray[np.float32]
+Told = Callable[[str, int, int], None]
+"""Is told what is done, and how many of how many are done."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows of a part that follow each other.
+
+    Attributes:
+        part: place of the part.
+        first: place of the first row in its part.
+        n_rows: how many.
+    """
+
+    part: int
+    first: int
+    n_rows: int
+
+
+class UnitVectors:
+    """The embeddings of a catalogue, each at the length 1; NaN for files that failed, and for zeros.
+
+    Args:
+        parts: files of the catalogue, in order.
+        size: numbers of an embedding.
+        cache: folder for what was decoded; it is made when it is needed.
+    """
+
+    def __init__(self, parts: Sequence[Path], size: int, cache: Path) -> None:
+        self.parts = list(parts)
+        self.size = size
+        self.cache = cache
+        self.key = _key(self.parts)  # tells this state of the parts from others
+        self._files: list[Path | None] = [None] * len(self.parts)
+
+    @cached_property
+    def n_rows(self) -> list[int]:
+        """Rows of each part."""
+        with _readable():
+            return [load_pyarrow().parquet.read_metadata(part).num_rows for part in self.parts]
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(parts + 1,) number of the first row of each part, counted over all of them, and of all rows."""
+        return np.concatenate([[0], np.cumsum(self.n_rows, dtype=np.int64)])
+
+    @property
+    def n_total(self) -> int:
+        """Rows of all parts."""
+        return int(self.starts[-1])
+
+    def is_of(self, parts: Sequence[Path]) -> bool:
+        """Whether these are the parts, as they are now."""
+        return self.key == _key(parts)
+
+    def spans(self) -> list[Span]:
+        """Divide all rows among threads: what was decoded into blocks, and what was not into whole parts.
+
+        Returns:
+            The spans, in order.
+        """
+        block = max(1, BLOCK_BYTES // (4 * self.size))
+        spans = []
+        for part, n_rows in enumerate(self.n_rows):
+            step = n_rows if self._files[part] is None else block
+            spans += [Span(part, first, min(step, n_rows - first)) for first in range(0, n_rows, max(1, step))]
+        return spans
+
+    def read(self, span: Span) -> Iterator[tuple[int, Vectors]]:
+        """Read a span; several threads may do so at once, after `prepare`.
+
+        Args:
+            span: which.
+
+        Yields:
+            The number of a first row, counted over all parts, and (rows, size) from there on.
+
+        Raises:
+            CatalogueError: the part cannot be read.
+        """
+        number = int(self.starts[span.part]) + span.first
+        file = self._files[span.part]
+        if file is not None:
+            with _readable():
+                found = np.fromfile(file, np.float32, span.n_rows * self.size, offset=4 * self.size * span.first)
+                yield number, found.reshape(span.n_rows, self.size)
+            return
+        for found in self._decode(span.part):
+            yield number, found
+            number += len(found)
+
+    def rows(self, numbers: NDArray[np.int64]) -> Vectors:
+        """Read single rows.
+
+        Args:
+            numbers: counted over all parts, in any order.
+
+        Returns:
+            (numbers, size).
+
+        Raises:
+            CatalogueError: a part cannot be read.
+        """
+        found = np.full((len(numbers), self.size), np.nan, np.float32)
+        parts = np.searchsorted(self.starts, numbers, side="right") - 1
+        for part in np.unique(parts):
+            file = self._files[part]
+            places = np.flatnonzero(parts == part)
+            if file is None:
+                for first, vectors in self.read(Span(part, 0, self.n_rows[part])):
+                    here = places[(numbers[places] >= first) & (numbers[places] < first + len(vectors))]
+                    found[here] = vectors[numbers[here] - first]
+                continue
+            with _readable(), file.open("rb") as stream:
+                for place in places:
+                    stream.seek(4 * self.size * int(numbers[place] - self.starts[part]))
+                    found[place] = np.fromfile(stream, np.float32, self.size)
+        return found
+
+    def prepare(self, told: Told | None = None) -> None:
+        """Have all parts decoded and kept, as far as the folder can be written to.
+
+        Args:
+            told: hears how many parts are done.
+
+        Raises:
+            CatalogueError: a part cannot be read.
+        """
+        wanted = [self.cache / f"{_state_of(part)}{SUFFIX}" for part in self.parts]
+        for place, file in enumerate(wanted):
+            if _has_size(file, 4 * self.size * self.n_rows[place]) or self._keep(place, file):
+                self._files[place] = file
+            if told is not None:
+                told("reading embeddings", place + 1, len(wanted))
+        for old in self.cache.glob(f"*{SUFFIX}"):
+            if old not in wanted and not old.name.startswith(ASIDE):
+                with contextlib.suppress(OSError):  # another process reads it, or removed it too
+                    old.unlink()
+
+    def _keep(self, part: int, file: Path) -> bool:
+        """Decode a part into a file; give whether it could be written."""
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with written_aside(file) as aside, aside.open("wb") as stream:
+                for vectors in self._decode(part):
+                    vectors.tofile(stream)
+        except OSError as error:
+            logger.warning(
+                "%s: %s; embeddings are decoded each time, which takes several times as long.",
+                printable(str(self.cache)), error.strerror,
+            )  # fmt: skip
+            return False
+        return True
+
+    def _decode(self, part: int) -> Iterator[Vectors]:
+        """Read the embeddings of a part, a batch after the other, and give them the length 1."""
+        with _readable(), load_pyarrow().parquet.ParquetFile(self.parts[part]) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=["embedding"]):
+                column = batch["embedding"]
+                found = np.full((len(column), self.size), np.nan, np.float32)
+                valid = column.is_valid().to_numpy(zero_copy_only=False)
+                found[valid] = column.flatten().to_numpy().reshape(-1, self.size)
+                yield _units(found)
+
+
+def unit(vector: NDArray[Any]) -> Vectors:
+    """Give a vector the length 1.
+
+    Args:
+        vector: (size,).
+
+    Returns:
+        (size,).
+
+    Raises:
+        CatalogueError: it is of zeros, or not of numbers.
+    """
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not (np.isfinite(length) and length > 0):
+        raise CatalogueError("the embedding is of zeros or of no numbers, so nothing is similar to it.")
+    return (vector / length).astype(np.float32)
+
+
+def _units(vectors: Vectors) -> Vectors:
+    """Give vectors the length 1, and make NaN of those that have none."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    is_one = np.isfinite(lengths) & (lengths > 0)
+    vectors[~is_one] = np.nan
+    vectors[is_one] /= lengths[is_one, None].astype(np.float32)
+    return vectors
+
+
+def _key(parts: Sequence[Path]) -> str:
+    return hashlib.sha256("\n".join(map(_state_of, parts)).encode("utf-8")).hexdigest()[:16]
+
+
+def _state_of(part: Path) -> str:
+    """Name a part and its state."""
+    try:
+        found = part.stat()
+    except OSError as error:
+        raise CatalogueError(
+            f"{printable(str(part))}: {error.strerror}; if it was merged just now, ask again."
+        ) from error
+    return f"{part.stem}-{found.st_size:x}-{found.st_mtime_ns:x}"
+
+
+def _has_size(file: Path, n_bytes: int) -> bool:
+    try:
+        return file.stat().st_size == n_bytes
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Tell parts that cannot be read as errors of the catalogue."""
+    try:
+        yield
+    except (OSError, ValueError, load_pyarrow().ArrowException) as error:
+        raise CatalogueError(
+            f"a part of the catalogue cannot be read: {printable(str(error))}. If it was written to just now, ask "
+            "again; if not, `taggram catalogue` on the same files makes good what is damaged."
+        ) from error
