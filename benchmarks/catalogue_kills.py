@@ -1,0 +1,246 @@
+"""A catalogue under 200 disturbances: after each the run goes on, and what comes out is as if nothing had been.
+
+    python benchmarks/catalogue_kills.py [--disturbances 200] [--seed 0] [--ray-share 0.2] [--files 60]
+
+Catalogues of short made-up files are made over and over. In the midst of a run, at a random moment, one of these
+happens: the command is killed (-9), a worker is, an actor of Ray is, or Ray's raylet, which is the machine as Ray sees
+it; the disk is full after some bytes; a second run begins in the same folder. Between runs a byte of a part is changed,
+or the clock goes back a day. Then the command is given again until a catalogue is whole; it is compared with the one
+that nobody disturbed: the same rows, each once, scores within 1e-5. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile
+
+from taggram.models import create_model
+
+TOLERANCE = 1e-5
+LENGTH_S = 3.5
+SAMPLE_RATE = 16_000
+LEAST_FILE_BYTES = 2000
+RUN_S = 600  # a run that takes longer hangs
+WAIT_S = 0.02
+PART_S = "0.2"
+CLOCK_BACK = "import time; _now = time.time; time.time = lambda: _now() - 86400\n"
+IN_RUNS = ("driver", "worker", "full disk", "second run")
+ON_RAY = ("driver", "worker", "actor", "node")
+BETWEEN = ("damaged part", "clock set back")
+
+Row = tuple[str, str | None, tuple[float, ...]]
+
+
+@dataclass
+class Place:
+    """Where all lies.
+
+    Attributes:
+        folder: of this benchmark.
+        n_files: that are catalogued.
+    """
+
+    folder: Path
+    n_files: int
+
+    def make(self) -> None:
+        """Write the network and the sound."""
+        create_model("vgg", n_tags=5).save(self.folder / "net.safetensors")
+        (self.folder / "music").mkdir()
+        t = np.arange(round(LENGTH_S * SAMPLE_RATE)) / SAMPLE_RATE
+        for n in range(self.n_files):
+            soundfile.write(
+                self.folder / "music" / f"{n}.flac", 0.3 * np.sin(2 * np.pi * (100 + 20 * n) * t), SAMPLE_RATE
+            )
+        back = self.folder / "back"
+        back.mkdir()
+        (back / "sitecustomize.py").write_text(CLOCK_BACK, encoding="utf-8")
+
+    def start(
+        self, out: str, runner: str, *, file_bytes: int | None = None, clock_back: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Begin a run in a session of its own."""
+        words = [
+            "catalogue", str(self.folder / "music"), "--out", str(self.folder / out), "--model",
+            str(self.folder / "net.safetensors"), "--workers", "2", "--runner", runner, "--part-s", PART_S,
+        ]  # fmt: skip
+        limit = (
+            ""
+            if file_bytes is None
+            else (f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes}, {file_bytes}))\n")
+        )
+        code = f"{limit}import sys; sys.argv = {['taggram', *words]!r}\nfrom taggram.apps.cli import main\nmain()"
+        environment = {**os.environ, **({"PYTHONPATH": str(self.folder / "back")} if clock_back else {})}
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True, env=environment
+        )
+
+    def rows(self, out: str) -> dict[str, Row]:
+        """Read a catalogue as any reader of Parquet would."""
+        found = pq.read_table(self.folder / out / "parts").to_pylist()
+        rows = {row["path"]: (row["sha256"], row["error"], tuple(row["scores"] or ())) for row in found}
+        if len(rows) != len(found):
+            sys.exit(f"{len(found) - len(rows)} files have two rows")
+        return rows
+
+
+def main() -> None:
+    """Disturb until there were enough disturbances, and compare."""
+    parser = argparse.ArgumentParser(
+        description="Kill runs of `taggram catalogue` at random, and compare what comes out."
+    )
+    parser.add_argument("--disturbances", type=int, default=200, metavar="N")
+    parser.add_argument("--files", type=int, default=60, metavar="N")
+    parser.add_argument("--ray-share", type=float, default=0.2, metavar="SHARE", help="of the catalogues, by Ray")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    args = parser.parse_args()
+    random.seed(args.seed)
+    happened: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="taggram-kills-") as folder:
+        place = Place(Path(folder), args.files)
+        place.make()
+        begun = time.monotonic()
+        ended_well(place.start("whole", "local"), "the run that nobody disturbs")
+        whole, alone_s = place.rows("whole"), time.monotonic() - begun
+        n_catalogues, worst = 0, 0.0
+        while happened.total() < args.disturbances:
+            runner = "ray" if random.random() < args.ray_share else "local"
+            disturbed(place, runner, alone_s, happened, args.disturbances)
+            worst = max(worst, difference(whole, place.rows("out")))
+            n_catalogues += 1
+            kinds = ", ".join(f"{n} x {kind}" for kind, n in sorted(happened.items()))
+            print(f"{n_catalogues} catalogues whole after {happened.total()} disturbances: {kinds}", flush=True)
+            subprocess.run(["rm", "-r", place.folder / "out"], check=True)
+    print(f"all rows are there once; scores differ by {worst:.1e}; promised: at most {TOLERANCE:.0e}")
+    sys.exit(not worst <= TOLERANCE)
+
+
+def disturbed(place: Place, runner: str, alone_s: float, happened: Counter[str], most: int) -> None:
+    """Make a catalogue, disturbed some times."""
+    for _ in range(random.randint(2, 5)):
+        if happened.total() >= most:
+            break
+        kind = (
+            random.choice(BETWEEN) if random.random() < 0.2 else random.choice(ON_RAY if runner == "ray" else IN_RUNS)
+        )
+        if kind == "damaged part":
+            happened[kind] += damage(place.folder / "out" / "parts")
+        elif kind == "clock set back":
+            process = place.start("out", runner, clock_back=True)
+            time.sleep(random.uniform(1, alone_s))
+            end(process)
+            happened[kind] += 1
+        elif kind == "full disk":
+            process = place.start("out", runner, file_bytes=random.randint(LEAST_FILE_BYTES, 20_000))
+            process.wait(RUN_S)
+            happened[kind] += process.returncode != 0
+        else:
+            happened[kind] += strike(place, kind, runner, alone_s)
+    ended_well(place.start("out", runner), "the last run")
+
+
+def strike(place: Place, kind: str, runner: str, alone_s: float) -> int:
+    """Begin a run, do something to it at a random moment, and give how often that was."""
+    process = place.start("out", runner)
+    until = time.monotonic() + random.uniform(0.5, alone_s * (3 if runner == "ray" else 1))
+    while time.monotonic() < until and process.poll() is None:
+        time.sleep(WAIT_S)
+    if process.poll() is not None:
+        return 0
+    if kind == "driver":
+        end(process)
+        return 1
+    if kind == "second run":
+        second = place.start("out", runner)
+        refused = second.wait(RUN_S) != 0
+        process.wait(RUN_S)
+        return int(refused)
+    name = {"worker": b"taggram.catalogue._worker", "actor": b"ray::", "node": b"raylet/raylet"}[kind]
+    victims = [pid for pid in session_of(process.pid) if name in line_of(pid)]
+    if not victims:
+        process.wait(RUN_S)
+        return 0
+    os.kill(random.choice(victims), signal.SIGKILL)
+    if kind == "node":  # the only machine is gone: Ray may wait for another one for ever
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            end(process)
+    else:
+        process.wait(RUN_S)
+    return 1
+
+
+def damage(parts: Path) -> int:
+    """Change a byte of a part; give 1, or 0 where there is none."""
+    found = sorted(parts.glob("*.parquet")) if parts.is_dir() else []
+    if not found:
+        return 0
+    part = random.choice(found)
+    data = bytearray(part.read_bytes())
+    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    part.write_bytes(data)
+    return 1
+
+
+def ended_well(process: subprocess.Popen[bytes], what: str) -> None:
+    """Wait for a run that must go well."""
+    if process.wait(RUN_S) != 0:
+        sys.exit(f"{what} ended with {process.returncode}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command as it is, and see that nothing of it is left after a while."""
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while session_of(process.pid) and time.monotonic() < until:
+        time.sleep(WAIT_S)
+    for pid in session_of(process.pid):
+        print(f"left behind: {line_of(pid)!r}")
+        os.kill(pid, signal.SIGKILL)
+
+
+def session_of(leader: int) -> list[int]:
+    """List the processes of a session that are still at work."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session = place.joinpath("stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(place.name))
+    return found
+
+
+def line_of(pid: int) -> bytes:
+    """Give the command line of a process, or nothing where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def difference(whole: dict[str, Row], found: dict[str, Row]) -> float:
+    """Compare two catalogues; give the largest difference of a score."""
+    if {path: row[:2] for path, row in whole.items()} != {path: row[:2] for path, row in found.items()}:
+        sys.exit(f"{len(found)} rows of {len(whole)}, or others: {sorted(whole.keys() ^ found.keys())[:5]}")
+    return max(float(np.abs(np.subtract(whole[path][2], found[path][2])).max()) for path in whole)
+
+
+if __name__ == "__main__":
+    main()
