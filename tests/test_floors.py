@@ -48,6 +48,7 @@ HOMES = {  # heavy package: the only places that may import it
         "apps/_server_network",
         "apps/bench",
         "apps/export",
+        "catalogue/_worker",
         "apps/doctor",
     },
     "av": {"audio", "apps/_server_decoder", "apps/doctor"},
@@ -79,9 +80,16 @@ HOMES = {  # heavy package: the only places that may import it
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
     "typer": {"apps/cli", "apps/_writing"},
     "rich": {"apps"},
-    "fastapi": {"apps/_server_app", "apps/_server_teaching"},
-    "pydantic": {"apps/_server_app", "apps/_server_teaching"},
-    "starlette": {"apps/_server_app", "apps/_server_guard", "apps/_server_teaching", "apps/_server_uploads"},
+    "fastapi": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_teaching"},
+    "pydantic": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_teaching"},
+    "starlette": {
+        "apps/_server_app",
+        "apps/_server_catalogue",
+        "apps/_server_guard",
+        "apps/_server_requests",
+        "apps/_server_teaching",
+        "apps/_server_uploads",
+    },
     "python_multipart": {"apps/_server_uploads"},
     "prometheus_client": {"apps/_server_metrics"},
     "swagger_ui_bundle": {"apps/_server_pages"},
@@ -128,6 +136,8 @@ def imports(path, *, at_top=False):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_extra":
+            yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
 
 
 def rooms(path):

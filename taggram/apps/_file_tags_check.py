@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taggram._extras import load_extra
 from taggram.apps._file_tags_chunks import ChunkTags
 from taggram.apps._file_tags_id3 import HEADER, Mp3Tags, tag_size
 from taggram.apps._file_tags_mp4 import Mp4Tags
 from taggram.apps._file_tags_ogg import OggTags
 from taggram.apps._file_tags_vorbis import FlacTags
 from taggram.audio import SoundStream, begins_like_sound
-from taggram.errors import AudioError, FileTagsError, missing_extra
+from taggram.errors import AudioError, FileTagsError
 
 if TYPE_CHECKING:
     from taggram.apps._file_tags_record import TagBlock
@@ -39,11 +40,7 @@ def load_mutagen() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import mutagen
-    except ImportError as error:
-        raise missing_extra("mutagen", "write", "tags in files") from error
-    return mutagen
+    return load_extra("mutagen", "write", "tags in files")
 
 
 def kind_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from taggram.errors import missing_extra
+from taggram._extras import load_extra
 from taggram.results import Embedding, Failure, Taggram, best_tags
 
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ def load_pyarrow() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet  # an attribute of the package from then on
-    except ImportError as error:
-        raise missing_extra("pyarrow", "train", "Parquet files") from error
-    return pa
+    return load_extra("pyarrow", "train", "Parquet files", "parquet")
 
 
 class _Table:

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from taggram._extras import load_extra
 from taggram.datasets import Track
 from taggram.datasets._base import Value
-from taggram.errors import missing_extra
 
 Kind = Literal["whole", "number", "text"]
 """What all values of a data set's own column are."""
@@ -39,12 +39,7 @@ def arrow() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import compute, ipc  # noqa: F401 (attributes of the package from then on)
-    except ImportError as error:
-        raise missing_extra("pyarrow", "train", "prepared data") from error
-    return pa
+    return load_extra("pyarrow", "train", "prepared data", "compute", "ipc")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taggram.errors import ExportError, missing_extra, printable
+from taggram._extras import load_extra
+from taggram.errors import ExportError, printable
 from taggram.models._onnx_graph import EXTRA
 
 LOG_ERRORS = 3  # and no warnings
@@ -69,8 +70,4 @@ def load_onnxruntime() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_extra("onnxruntime", EXTRA, "ONNX files") from error
-    return onnxruntime
+    return load_extra("onnxruntime", EXTRA, "ONNX files")
