@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import taggram
 from taggram.apps import _server_pages as pages
 from taggram.apps._server_answers import JSON, NPZ, PNG, EmbedWish, TagWish
+from taggram.apps._server_catalogue import add_collection
 from taggram.apps._server_errors import NotReadyError, RequestError, ServiceError, fields_of, status_of
 from taggram.apps._server_guard import Guard, TokenGate
+from taggram.apps._server_requests import answer_sound
 from taggram.apps._server_settings import Access
 from taggram.apps._server_teaching import ExampleWish, add_teaching
-from taggram.apps._server_work import Job, Service
+from taggram.apps._server_work import Service
 from taggram.errors import ConfigError, TaggramError, printable
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ def make_app(service: Service, access: Access) -> "ASGIApp":
     _answer_errors(app)
     _add_tagging(app, service)
     add_teaching(app, service, ERRORS)
+    if service.collection is not None:
+        add_collection(app, service, service.collection, ERRORS, UPLOAD)
     _add_lists(app, service)
     _add_state(app, service)
     _add_pages(app)
@@ -151,22 +155,11 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
         format: str = Field("json", pattern="^(json|npz)$", description="json or npz.")
 
     async def do(request: Request, query: Common, wish: Wish) -> Response:
-        facts = request.state.facts
         service.check_room()
         tagger = await service.tagger(query.model)
         if isinstance(wish, EmbedWish) and wish.layer is not None:
             tagger.model.check_layer(wish.layer)
-        async with service.uploads.take(request) as upload:
-            facts |= {"model": tagger.name, "upload_bytes": upload.n_bytes}
-            service.metrics.upload_bytes.inc(upload.n_bytes)
-            job = Job(upload, tagger, query.hop_s, service.settings, wish.answer)
-            try:
-                answer = await service.answer(job, request.receive)
-            finally:
-                facts |= {"wait_s": round(job.wait_s, 4), "sound_s": round(job.sound_s, 3)}
-            service.metrics.wait_seconds.observe(job.wait_s)
-            service.metrics.sound_seconds.labels(tagger.name).inc(job.sound_s)
-        return Response(answer.body, media_type=answer.media_type)
+        return await answer_sound(service, request, tagger, query.hop_s, wish.answer)
 
     @app.post("/v1/examples", openapi_extra=UPLOAD, response_class=Response, responses=ERRORS)
     async def examples(request: Request, query: Annotated[Common, Query()]) -> Response:
@@ -204,7 +197,7 @@ def _add_lists(app: "FastAPI", service: Service) -> None:
 
     @app.get("/v1/models", response_class=JSONResponse)
     async def models() -> JSONResponse:
-        """List the models of this service, the default first, and its limits."""
+        """List the models of this service, the default first, its catalogue, and its limits."""
         settings = service.settings
         taggers = [(served, await service.tagger(name)) for name, served in service.models.items()]
         return JSONResponse({
@@ -216,7 +209,11 @@ def _add_lists(app: "FastAPI", service: Service) -> None:
                 }
                 for served, tagger in taggers
             ],
-            "limits": {"max_upload_mb": settings.max_upload_mb, "max_duration_s": settings.max_duration_s},
+            "catalogue": None if service.collection is None else service.collection.facts(),
+            "limits": {
+                "max_upload_mb": settings.max_upload_mb, "max_duration_s": settings.max_duration_s,
+                "max_tracks": settings.max_tracks,
+            },
         })  # fmt: skip
 
     @app.get("/v1/tags", response_class=JSONResponse, responses=ERRORS)

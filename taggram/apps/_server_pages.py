@@ -18,7 +18,7 @@ STYLE = "text/css; charset=utf-8"
 PAGE = "index.html"
 STATIC = {  # file in taggram/apps/page: its type
     "style.css": STYLE,
-    **dict.fromkeys(("app.js", "dom.js", "service.js", "sound.js", "teaching.js", "view.js"), SCRIPT),
+    **dict.fromkeys(("app.js", "collection.js", "dom.js", "service.js", "sound.js", "teaching.js", "view.js"), SCRIPT),
 }
 PLOTLY = "plotly.min.js"
 EXAMPLE = "example.flac"  # composed when it is first asked for

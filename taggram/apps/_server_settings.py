@@ -23,6 +23,7 @@ class ServiceSettings:
         decode_s: longest time that decoding one file may take, in seconds.
         work_s: longest time that all work on one request may take, in seconds, without its wait in the queue.
         max_values: most numbers in an answer: patches times tags, or rows times features.
+        max_tracks: most tracks of a catalogue in an answer.
         max_connections: open connections.
         max_uploads: uploads at once.
         max_spool_mb: room for all uploads together, in MB.
@@ -50,6 +51,7 @@ class ServiceSettings:
     decode_s: float = 60
     work_s: float = 300
     max_values: int = 2_000_000
+    max_tracks: int = 1_000
     max_connections: int = 512
     max_uploads: int = 64
     max_spool_mb: float = 4_000
@@ -67,7 +69,7 @@ class ServiceSettings:
     n_lanes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_values", "max_connections", "max_uploads", "max_queue", "batch_size"):
+        for name in ("max_values", "max_tracks", "max_connections", "max_uploads", "max_queue", "batch_size"):
             check_count(name, getattr(self, name))
         for name in ("n_decoders", "n_threads", "n_lanes"):
             if getattr(self, name) is not None:

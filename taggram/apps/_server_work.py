@@ -25,6 +25,7 @@ from taggram.apps._server_uploads import Upload, Uploads
 from taggram.errors import TaggramError, unknown_name
 
 if TYPE_CHECKING:
+    from taggram.apps._server_catalogue import ServedCatalogue
     from taggram.apps._server_network import Batches, ServedTagger
     from taggram.apps._server_settings import ServedModel, ServiceSettings
 
@@ -115,6 +116,7 @@ class Service:
         settings: its limits.
         device: "auto" (a CUDA device if there is one), or any device that torch knows.
         spool: a folder that uploads are kept in for a moment; None is the system's place for temporary files.
+        collection: the catalogue that can be asked, or None.
     """
 
     def __init__(
@@ -124,7 +126,9 @@ class Service:
         *,
         device: str = "auto",
         spool: Path | None = None,
+        collection: ServedCatalogue | None = None,
     ) -> None:
+        self.collection = collection
         self.models = {model.name: model for model in models}
         self.default = models[0].name
         self.settings = settings
@@ -261,6 +265,9 @@ class Service:
         self._batches = Batches(n_threads, self.settings.batch_size, self.metrics.batch_patches.observe)
         for model in self.models.values():
             self.taggers[model.name] = ServedTagger(self._batches, device=self._device, **model.settings)
+        if self.collection is not None:
+            self.collection.catalogue.check_tagger(self.taggers[self.collection.model])
+            self.collection.catalogue.prepare()
 
     def _work(self) -> None:
         """Do one job after the other."""

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taggram.apps._options import parse_options
+from taggram.apps._server_catalogue import ServedCatalogue
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
 from taggram.apps._tagging import TaggerSettings
+from taggram.catalogue.asking import Catalogue
 from taggram.errors import ConfigError, did_you_mean
 from taggram.models._registry import is_model_file, title_of
 from taggram.tagger import DEFAULT_MODEL
@@ -30,6 +32,7 @@ def serve_models(
     max_duration_s: float,
     spool: Path | None,
     device: str,
+    catalogue: Path | None = None,
 ) -> None:
     """Serve models until told to stop.
 
@@ -45,8 +48,10 @@ def serve_models(
         max_duration_s: longest sound that is taken, in seconds.
         spool: folder for uploads, or None.
         device: what torch computes on.
+        catalogue: folder of a catalogue that can be asked too; its model is offered beside the others, or alone.
 
     Raises:
+        CatalogueError: there is no catalogue, or it is damaged or too new.
         ConfigError: a setting makes no sense.
         UnknownNameError: there is no such model.
         TaggramError: the service cannot start.
@@ -56,17 +61,30 @@ def serve_models(
     access = Access(host=host, port=port, token=token, cors=tuple(cors))
     settings = _settings({"max_duration_s": max_duration_s, **parse_options(words)})
     os.environ.pop(TOKEN_VARIABLE, None)  # decoders, which meet hostile files, need not have it
-    if not models and not kits:
+    asked = None if catalogue is None else Catalogue(catalogue, timeout_s=settings.work_s)
+    if not models and not kits and asked is None:
         models = [DEFAULT_MODEL]
     wanted = [
         *(TaggerSettings(DEFAULT_MODEL, None, max_duration_s, device, engine, kit=kit) for kit in kits),
         *(TaggerSettings(model, None, max_duration_s, device, engine) for model in models),
     ]
     offered = [_offered(one) for one in wanted]
+    collection = None
+    if asked is not None:
+        own = _offered(_settings_of(asked, max_duration_s, device))
+        collection = ServedCatalogue(asked, own.name)
+        if own not in offered:
+            offered.append(own)
     names = [one.name for one in offered]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two models are called {', '.join(sorted(twice))}; a service needs a name for each.")
-    run_service(offered, access, settings, device=device, spool=spool)
+    run_service(offered, access, settings, device=device, spool=spool, collection=collection)
+
+
+def _settings_of(catalogue: Catalogue, max_duration_s: float, device: str) -> TaggerSettings:
+    """Give the settings of what tagged a catalogue."""
+    used = catalogue.card["settings"]
+    return TaggerSettings(used["model"], None, max_duration_s, device, used["engine"], used["kit"])
 
 
 def _settings(given: dict[str, object]) -> ServiceSettings:

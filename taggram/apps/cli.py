@@ -980,6 +980,10 @@ def serve(
     spool: Annotated[
         Path | None, Option("--spool", metavar="DIR", help="Where uploads lie for a moment (default: temporary files).")
     ] = None,
+    catalogue: Annotated[
+        Path | None,
+        Option("--catalogue", metavar="FOLDER", help="Answer questions to this catalogue too; its model is offered."),
+    ] = None,
     device: Device = "auto",
     engine: Engine = "torch",
 ) -> None:
@@ -993,7 +997,7 @@ def serve(
 
     serve_models(
         model or [], settings or [], kits=kit or [], engine=engine, host=host, port=port, token=token,
-        cors=cors or [], max_duration_s=max_duration_s, spool=spool, device=device,
+        cors=cors or [], max_duration_s=max_duration_s, spool=spool, device=device, catalogue=catalogue,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggram.apps._server_app import make_app
+from taggram.apps._server_catalogue import ServedCatalogue
 from taggram.apps._server_log import log, set_up_log
 from taggram.apps._server_protocol import make_protocol
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
@@ -45,6 +46,7 @@ def run_service(
     *,
     device: str = "auto",
     spool: Path | None = None,
+    collection: ServedCatalogue | None = None,
 ) -> None:
     """Serve until the process is told to stop; it ends with 1 if something that was taken could not be answered.
 
@@ -54,6 +56,7 @@ def run_service(
         settings: limits.
         device: as for `Tagger`.
         spool: a folder that uploads are kept in for a moment; None is the system's place for temporary files.
+        collection: the catalogue that can be asked, or None.
 
     Raises:
         ConfigError: the address cannot be listened on, or there is no folder for uploads.
@@ -64,7 +67,10 @@ def run_service(
     if spool is not None and not spool.is_dir():
         raise ConfigError(f"spool: there is no folder {str(spool)!r}.")
     set_up_log()
-    with _listen(access) as listener, Service(models, settings, device=device, spool=spool) as service:
+    with (
+        _listen(access) as listener,
+        Service(models, settings, device=device, spool=spool, collection=collection) as service,
+    ):
         address, port = listener.getsockname()[:2]
         place = f"[{address}]" if ":" in address else address
         log("listening", url=f"http://{place}:{port}/", port=port, models=list(service.models))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,16 @@ class Table:
 
     Args:
         folder: of the catalogue.
+        timeout_s: a question that takes longer is given up, in seconds; None is never.
 
     Raises:
         MissingExtraError: duckdb is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, timeout_s: float | None = None) -> None:
         self._duckdb = load_extra("duckdb", "catalogue", "questions to catalogues")
         self._folder = folder
+        self._timeout_s = timeout_s
         self._connection = self._duckdb.connect(
             ":memory:",
             config={
@@ -65,16 +69,20 @@ class Table:
             A row after the other.
 
         Raises:
-            CatalogueError: a part cannot be read.
+            CatalogueError: a part cannot be read, or it takes too long.
         """
         if not parts:
             return
         places = [os.path.realpath(part) for part in parts]
         try:
-            with self._connection.cursor() as cursor:
+            with self._connection.cursor() as cursor, self._limited(cursor):
                 cursor.execute((NUMBERED if numbered else ROWS) + sql, [places, *values])
                 while rows := cursor.fetchmany(CHUNK_ROWS):
                     yield from rows
+        except self._duckdb.InterruptException as error:
+            raise CatalogueError(
+                f"the question takes longer than the {self._timeout_s:g} s allowed; ask for less."
+            ) from error
         except (self._duckdb.Error, UnicodeError) as error:
             reason = printable(str(error).strip().partition("\n")[0])
             raise CatalogueError(
@@ -109,6 +117,20 @@ class Table:
             for row, *values in self.ask([parts[part]], sql, [rows], numbered=True):
                 found[start + row] = tuple(values)
         return found
+
+    @contextlib.contextmanager
+    def _limited(self, cursor: Any) -> Iterator[None]:
+        """Interrupt what takes too long."""
+        if self._timeout_s is None:
+            yield
+            return
+        timer = threading.Timer(self._timeout_s, cursor.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Let go of the memory."""

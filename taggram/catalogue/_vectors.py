@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram._files import ASIDE, written_aside
+from taggram._processes import n_cores
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, printable
 
@@ -158,11 +160,16 @@ class UnitVectors:
             CatalogueError: a part cannot be read.
         """
         wanted = [self.cache / f"{_state_of(part)}{SUFFIX}" for part in self.parts]
-        for place, file in enumerate(wanted):
-            if _has_size(file, 4 * self.size * self.n_rows[place]) or self._keep(place, file):
-                self._files[place] = file
-            if told is not None:
-                told("reading embeddings", place + 1, len(wanted))
+
+        def kept(place: int) -> bool:
+            file = wanted[place]
+            return _has_size(file, 4 * self.size * self.n_rows[place]) or self._keep(place, file)
+
+        with ThreadPoolExecutor(n_cores()) as pool:
+            for place, is_kept in enumerate(pool.map(kept, range(len(wanted)))):
+                self._files[place] = wanted[place] if is_kept else None
+                if told is not None:
+                    told("reading embeddings", place + 1, len(wanted))
         for old in self.cache.glob(f"*{SUFFIX}"):
             if old not in wanted and not old.name.startswith(ASIDE):
                 with contextlib.suppress(OSError):  # another process reads it, or removed it too

@@ -21,7 +21,7 @@ from taggram.catalogue.journal import CatalogueFiles, open_catalogue
 from taggram.catalogue.similar import DEFAULT_N, EXACT_ROWS, Match, Search, find_nearest, is_unchanged, row_of
 from taggram.catalogue.sources import utf8
 from taggram.catalogue.statistics import THRESHOLD, Statistics, compute_statistics
-from taggram.errors import CatalogueError, printable
+from taggram.errors import CatalogueError, check_above_zero, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,7 @@ class Catalogue:
         layer: whose results are asked; None is those of the last run.
         model: where the model lies now, if it is a file that was moved since.
         device: what the network computes on that embeds sound which is not in the catalogue.
+        timeout_s: a question that takes longer is given up, in seconds; None is never.
 
     Raises:
         CatalogueError: there is no catalogue, or it is damaged or too new, or has no such layer.
@@ -56,12 +57,14 @@ class Catalogue:
         layer: str | None = None,
         model: str | PathLike[str] | None = None,
         device: str = "auto",
+        timeout_s: float | None = None,
     ) -> None:
+        check_above_zero(timeout_s=timeout_s)
         self.folder = Path(folder)
         self.layer: str = open_catalogue(self.folder, layer).card["layer"]
         self._model = model
         self._device = device
-        self._table = Table(self.folder)
+        self._table = Table(self.folder, timeout_s)
         self._tagger: Tagger | None = None
         self._vectors: UnitVectors | None = None
         self._index: Neighbours | None = None
@@ -107,6 +110,19 @@ class Catalogue:
         """
         query = parse(expression, self._files().columns)
         return list(dict.fromkeys(["path", *(column.name for column in query.columns)]))
+
+    def prepare(self, *, search: Search = "auto", told: Told | None = None) -> None:
+        """Have ready what the first `similar` would have to wait for.
+
+        Args:
+            search: as for `similar`.
+            told: as for `similar`.
+
+        Raises:
+            CatalogueError: a part cannot be read.
+            MissingExtraError: an index is wanted and usearch is not installed.
+        """
+        self._index_for(self._unit_vectors(told), search, EXACT_ROWS, told)
 
     def find(
         self, expression: str, *, limit: int | None = None, also: tuple[str, ...] = ()
@@ -222,6 +238,24 @@ class Catalogue:
             if self._tagger is None:
                 self._tagger = self._load_tagger()
             return embedding_of(self._tagger, source)
+
+    def check_tagger(self, tagger: Tagger) -> None:
+        """Refuse a tagger whose embeddings cannot be compared with those of the catalogue.
+
+        Args:
+            tagger: the tagger.
+
+        Raises:
+            CatalogueError: it has other weights.
+        """
+        from taggram.models._fingerprint import weights_sha256
+
+        card = self.card
+        if weights_sha256(tagger.model, with_head=tagger.kit is None) != card["weights_sha256"]:
+            raise CatalogueError(
+                f"{printable(str(self.folder))} is by other weights of {printable(card['model'])} than those at hand, "
+                "so embeddings cannot be compared; `taggram catalogue` with these makes a layer of their own."
+            )
 
     def duplicates(
         self,
@@ -344,7 +378,6 @@ class Catalogue:
         return None, None
 
     def _load_tagger(self) -> Tagger:
-        from taggram.models._fingerprint import weights_sha256
         from taggram.tagger import Tagger
 
         card = self.card
@@ -352,11 +385,7 @@ class Catalogue:
         if self._model is not None:
             settings["model"] = fsdecode(self._model)
         tagger = Tagger(**settings, device=self._device)
-        if weights_sha256(tagger.model, with_head=tagger.kit is None) != card["weights_sha256"]:
-            raise CatalogueError(
-                f"{printable(str(self.folder))} is by other weights of {printable(card['model'])} than those at hand, "
-                "so embeddings cannot be compared; `taggram catalogue` with these makes a layer of their own."
-            )
+        self.check_tagger(tagger)
         return tagger
 
 

@@ -1,5 +1,6 @@
 // The page: a sound comes in, is tagged by the chosen models, and is shown.
 
+import { showCollection } from './collection.js';
 import { bytesOf, element, find, recordButton, save } from './dom.js';
 import * as service from './service.js';
 import { outline, Recorder } from './sound.js';
@@ -32,7 +33,8 @@ function complain(error) {
 
 async function listModels() {
   try {
-    const { models } = await service.listModels();
+    const { models, catalogue, limits } = await service.listModels();
+    showCollection(catalogue, limits.max_tracks, () => sound);
     for (const { name, tags } of models) tagsOf.set(name, tags);
     find('models').append(...models.map(({ name }, place) => choice(name, name, place === 0)));
     find('token-form').hidden = true;

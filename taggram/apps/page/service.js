@@ -44,6 +44,10 @@ export function tagSound(sound, { model, hopS }) {
   return post('v1/tag', hopS ? { ...query, hop_s: hopS } : query, sound);
 }
 
+export const findTracks = question => ask(`v1/find?${new URLSearchParams({ q: question })}`);
+
+export const similarTracks = (sound, n) => post('v1/similar', { n, name: sound.name }, sound);
+
 export const sendKit = (kit, model) => post('v1/kits', { model }, kit);
 
 // `lessons`: [{sound, tags}]; `told(n)` hears how many are done.

@@ -1,0 +1,501 @@
+"""A catalogue that is asked: what is found, how it is written, and what happens where it cannot be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from _catalogues import SIZE, TAGS, card_of, row, write_catalogue
+from _sounds import encoded, tone
+from _taught import write_network
+
+pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'taggram[catalogue]'")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
+
+import taggram
+from taggram.catalogue import _neighbours as neighbours
+from taggram.catalogue import duplicates as duplicating
+from taggram.catalogue._table import Table
+from taggram.catalogue._vectors import UnitVectors
+from taggram.catalogue.asking import Catalogue
+from taggram.catalogue.journal import Journal, open_catalogue
+from taggram.errors import AudioError, CatalogueError, ConfigError, UnknownNameError
+
+N = 40
+
+
+def some_rows(n=N, first=0):
+    """Rows whose scores grow with their number, and whose embeddings point anywhere."""
+    vectors = np.random.default_rng(first).standard_normal((n, SIZE))
+    return [
+        row(f"/music/{i:03d}.mp3", [i / 100, 1 - i / 100, (i % 4) / 4, 0.5], vectors[i - first], size=1000 + i)
+        for i in range(first, first + n)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A catalogue of two parts, one row of which failed, in a folder whose name is no pattern."""
+    rows = [*some_rows(), row("/music/broken.mp3", None)]
+    return write_catalogue(tmp_path / "my [1]*? k=v 'x'", rows[:25], rows[25:])
+
+
+@pytest.fixture
+def catalogue(folder):
+    with Catalogue(folder) as one:
+        yield one
+
+
+def paths(tracks):
+    return [track["path"].removeprefix("/music/").removesuffix(".mp3") for track in tracks]
+
+
+# -- find --------------------------------------------------------------------------------------------------------------
+
+
+def test_tracks_are_found_by_their_tags(catalogue):
+    assert paths(catalogue.find("guitar >= 0.36 and 'male vocal' < 0.5")) == ["036", "037"]
+
+
+def test_order_is_kept_and_equals_come_by_their_path(catalogue):
+    assert paths(catalogue.find("order by 'male vocal' desc limit 3")) == ["003", "007", "011"]
+
+
+def test_tracks_have_what_the_expression_names(catalogue):
+    assert next(catalogue.find("piano < 0.7 order by size")) == {
+        "path": "/music/031.mp3", "piano": pytest.approx(0.69), "size": 1031,
+    }  # fmt: skip
+
+
+def test_failed_files_are_found_by_their_error_alone(catalogue):
+    assert paths(catalogue.find("not guitar > 2"))[-1] == "039"
+    assert paths(catalogue.find("error contains 'NO SOUND'")) == ["broken"]
+
+
+def test_empty_expression_finds_all(catalogue):
+    assert len(list(catalogue.find(""))) == N
+
+
+def test_time_is_written_in_utc(catalogue):
+    assert next(catalogue.find("modified = '1970-01-01' limit 1"))["modified"] == "1970-01-01T00:00:00+00:00"
+
+
+def test_longest_expression_is_answered(catalogue):
+    expression = " or ".join(["(not guitar > 0.385)"] * 400)
+    assert len(list(catalogue.find(expression))) == N - 1
+
+
+def test_tag_that_is_called_like_a_column_is_found(tmp_path):
+    folder = write_catalogue(tmp_path / "c", [row("/a", [0.1]), row("/b", [0.9])], card=card_of(["size"]))
+    assert list(taggram.Catalogue(folder).find("tag:size > 0.5")) == [{"path": "/b", "tag:size": pytest.approx(0.9)}]
+
+
+def test_catalogue_without_files_finds_nothing(tmp_path):
+    write_catalogue(tmp_path / "c")
+    assert list(Catalogue(tmp_path / "c").find("guitar > 0")) == []
+
+
+def test_parts_that_come_later_are_found(folder, catalogue):
+    write_catalogue(folder, some_rows(5, first=100))
+    assert paths(catalogue.find("guitar > 1")) == ["101", "102", "103", "104"]
+
+
+def test_layer_is_asked_by_its_name(folder):
+    write_catalogue(folder, [row("/other.mp3", [0.1])], card=card_of(["other"], name="other-1"))
+    assert paths(Catalogue(folder, layer="made-00000000").find("guitar > 0.385")) == ["039"]
+    assert len(list(Catalogue(folder).find("other > 0"))) == 1
+
+
+def test_database_reads_this_folder_alone_and_writes_nothing(folder, tmp_path):
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    table, parts = Table(folder), open_catalogue(folder).parts
+    for sql in (
+        f"SELECT * FROM read_csv('{tmp_path / 'secret.csv'}')", f"SELECT * FROM '{tmp_path / 'secret.csv'}'",
+        f"SELECT * FROM rows; COPY (SELECT 1) TO '{tmp_path / 'new.csv'}'", "SELECT getenv('HOME') FROM rows",
+        "SELECT 1; SET enable_external_access = true",
+    ):  # fmt: skip
+        with pytest.raises(CatalogueError):
+            list(table.ask(parts, sql))
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_damaged_part_is_told(folder, catalogue):
+    open_catalogue(folder).parts[0].write_bytes(b"no table")
+    with pytest.raises(CatalogueError, match="cannot be read"):
+        list(catalogue.find("guitar > 0"))
+
+
+def test_question_that_takes_too_long_is_given_up(folder):
+    slow = "SELECT count(*) FROM rows, range(10000000) a, range(1000) b WHERE a.range % 7 = b.range % 11"
+    with pytest.raises(CatalogueError, match="longer than"):
+        list(Table(folder, timeout_s=0.2).ask(open_catalogue(folder).parts, slow))
+
+
+# -- similar -----------------------------------------------------------------------------------------------------------
+
+
+def by_hand(folder, vector):
+    """Paths and cosines, the nearest first, by numpy on all embeddings."""
+    rows = [(path, np.array(e)) for path, e in Table(folder).ask(
+        open_catalogue(folder).parts, "SELECT path, embedding FROM rows WHERE embedding IS NOT NULL")]  # fmt: skip
+    scores = [(float(e @ vector / np.linalg.norm(e) / np.linalg.norm(vector)), path) for path, e in rows]
+    return [(path, pytest.approx(score, abs=1e-6)) for score, path in sorted(scores, reverse=True)]
+
+
+@pytest.mark.parametrize("search", ["exact", "index"])
+def test_nearest_are_those_with_the_largest_cosine(folder, catalogue, search):
+    wanted = np.random.default_rng(5).standard_normal(SIZE).astype(np.float32)
+    assert catalogue.nearest(wanted, n=7, search=search) == by_hand(folder, wanted)[:7]
+
+
+def test_file_of_the_catalogue_needs_no_sound_and_is_not_its_own_neighbour(folder, catalogue):
+    found = catalogue.similar("/music/003.mp3", n=N)
+    vector = some_rows()[3].embedding
+    assert found == by_hand(folder, vector)[1:]
+
+
+def test_least_score_is_kept(catalogue):
+    assert all(match.score >= 0.3 for match in catalogue.similar("/music/003.mp3", n=N, min_score=0.3))
+
+
+def test_what_has_no_embedding_is_never_similar(tmp_path):
+    rows = [row("/a", [0] * 4, np.ones(SIZE)), row("/zeros", [0] * 4, np.zeros(SIZE)), row("/failed", None)]
+    rows.append(row("/nan", [0] * 4, np.full(SIZE, np.nan)))
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", rows))
+    for search in ("exact", "index"):
+        assert catalogue.nearest(np.ones(SIZE, np.float32), search=search) == [("/a", pytest.approx(1))]
+
+
+@pytest.mark.parametrize("vector", [np.zeros(SIZE), np.full(SIZE, np.nan)])
+def test_embedding_of_nothing_is_refused(catalogue, vector):
+    with pytest.raises(CatalogueError, match="nothing is similar"):
+        catalogue.nearest(vector)
+
+
+def test_embeddings_are_decoded_once_and_again_where_a_part_changed(folder, catalogue, monkeypatch):
+    decoded = []
+    decode = UnitVectors._decode
+    monkeypatch.setattr(UnitVectors, "_decode", lambda self, part: decoded.append(part) or decode(self, part))
+    catalogue.similar("/music/003.mp3")
+    Catalogue(folder).similar("/music/003.mp3")
+    assert sorted(decoded) == [0, 1]
+    write_catalogue(folder, some_rows(5, first=100))
+    assert catalogue.nearest(some_rows(5, first=100)[2].embedding, n=1)[0].path == "/music/102.mp3"
+    assert sorted(decoded) == [0, 1, 2]
+    files = [file for file in (folder / "cache").rglob("*") if file.is_file()]
+    assert len(files) == 3
+
+
+def test_decoded_embeddings_of_parts_that_are_gone_are_removed(folder, catalogue):
+    catalogue.prepare()
+    with Journal(folder) as journal:
+        journal.commit({}, drop=list(journal.parts)[:1])
+    catalogue.prepare()
+    assert len(list((folder / "cache").rglob("*.f32"))) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="this user may write everywhere")
+def test_folder_that_cannot_be_written_to_is_asked_too(folder, catalogue, caplog):
+    folder.chmod(0o555)
+    try:
+        assert catalogue.similar("/music/003.mp3", n=2) == by_hand(folder, some_rows()[3].embedding)[1:3]
+    finally:
+        folder.chmod(0o755)
+    assert "decoded each time" in caplog.text
+
+
+def test_place_for_the_cache_that_is_taken_is_told_and_answered_without(folder, catalogue, caplog):
+    (folder / "cache").write_text("a file")
+    expected = by_hand(folder, some_rows()[3].embedding)[1:3]
+    assert catalogue.similar("/music/003.mp3", n=2) == expected
+    assert catalogue.similar("/music/003.mp3", n=2, search="index") == expected
+    assert "decoded each time" in caplog.text
+
+
+def test_index_is_kept_and_built_anew_when_parts_change(folder, catalogue, monkeypatch):
+    built = []
+    build = neighbours.Neighbours._build
+    monkeypatch.setattr(neighbours.Neighbours, "_build", lambda self: built.append(1) or build(self))
+    for one in (catalogue, catalogue, Catalogue(folder)):
+        one.similar("/music/003.mp3", search="index")
+    assert len(built) == 1
+    write_catalogue(folder, some_rows(5, first=100))
+    catalogue.similar("/music/003.mp3", search="index")
+    assert (len(built), len(list((folder / "cache").rglob("*.usearch")))) == (2, 1)
+
+
+def test_recall_of_the_index_is_measured(catalogue):
+    assert catalogue.index_recall is None
+    catalogue.similar("/music/003.mp3", search="index")
+    assert 0.9 < catalogue.index_recall <= 1
+
+
+def test_damaged_index_is_told(folder, catalogue):
+    catalogue.similar("/music/003.mp3", search="index")
+    (index,) = (folder / "cache").rglob("*.usearch")
+    index.write_bytes(b"no index")
+    with pytest.raises(CatalogueError, match="remove it"):
+        Catalogue(folder).similar("/music/003.mp3", search="index")
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"min_score": 2}, {"min_score": float("nan")}, {"search": "quick"}])
+def test_settings_without_sense_are_refused(catalogue, wrong):
+    with pytest.raises(ConfigError):
+        catalogue.similar("/music/003.mp3", **wrong)
+
+
+# -- duplicates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubled(tmp_path):
+    """Two files with the same bytes, a third that nearly sounds like them, and two others."""
+    one, other = np.random.default_rng(0).standard_normal((2, SIZE))
+    rows = [
+        row("/a", [0] * 4, one, sha256="x"), row("/b", [0] * 4, other), row("/failed", None),
+        row("/c", [0] * 4, one, sha256="x"), row("/d", [0] * 4, 3 * one + 0.01), row("/e", [0] * 4, -one),
+    ]  # fmt: skip
+    return Catalogue(write_catalogue(tmp_path / "c", rows[:2], rows[2:]))
+
+
+@pytest.mark.parametrize("search", ["exact", "index"])
+def test_duplicates_come_in_groups(doubled, search):
+    found = [(group.same, group.paths) for group in doubled.duplicates(search=search)]
+    assert found == [("content", ("/a", "/c")), ("sound", ("/a", "/c", "/d"))]
+
+
+def test_kind_of_duplicates_is_chosen(doubled):
+    assert [group.same for group in doubled.duplicates(same="content")] == ["content"]
+    assert [group.same for group in doubled.duplicates(same="sound")] == ["sound"]
+
+
+def test_same_content_is_not_told_twice(tmp_path):
+    rows = [row("/a", [0] * 4, sha256="x"), row("/b", [0] * 4, sha256="x")]
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", rows))
+    assert [group.same for group in catalogue.duplicates()] == ["content"]
+
+
+def test_pairs_are_joined_across_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicating, "TILE_BYTES", 4)
+    angles = np.linspace(0, 0.3, 7)
+    rows = [row(f"/{i}", [0] * 4, [np.cos(a), np.sin(a), *[0] * (SIZE - 2)]) for i, a in enumerate(angles)]
+    rows.append(row("/far", [0] * 4, [-1, *[0] * (SIZE - 1)]))
+    (group,) = Catalogue(write_catalogue(tmp_path / "c", rows)).duplicates(min_score=0.998)
+    assert group.paths == tuple(f"/{i}" for i in range(7))
+    assert group.score == pytest.approx(np.cos(0.05))
+
+
+# -- numbers and the map -----------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_numpy(folder, catalogue):
+    found = catalogue.statistics(threshold=0.25)
+    guitar = np.arange(N) / 100
+    assert (found.n_files, found.n_failed, found.errors) == (N + 1, 1, {"AudioError": 1})
+    assert (found.hours, found.n_copies) == (pytest.approx(N / 60), 0)
+    assert found.tags[0].tag == TAGS[0]
+    assert found.tags[0].mean == pytest.approx(guitar.mean())
+    assert list(found.tags[0].quantiles.values()) == pytest.approx(np.quantile(guitar, list(found.tags[0].quantiles)))
+    assert found.tags[0].n_above == 15
+
+
+def test_statistics_of_nothing_are_empty(tmp_path):
+    found = Catalogue(write_catalogue(tmp_path / "c")).statistics()
+    assert (found.n_files, found.hours, found.tags[0].mean, found.tags[0].n_above) == (0, 0, None, 0)
+
+
+def test_map_is_the_same_for_the_same_seed(catalogue):
+    one, other = catalogue.map(seed=3), catalogue.map(seed=3)
+    assert one.paths[0] == "/music/000.mp3"
+    assert (one.places.shape, one.scores.shape) == ((N, 2), (N, len(TAGS)))
+    assert np.array_equal(one.places, other.places)
+
+
+def test_map_draws_where_there_are_too_many(catalogue):
+    one = catalogue.map(n=20, seed=1)
+    assert len(one.paths) == 20
+    assert "20 tracks, drawn from 40 with seed 1" in one.notes[0]
+
+
+def test_map_of_one_sound_many_times_is_made(tmp_path):
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", [row(f"/{i}", [0] * 4) for i in range(9)]))
+    assert np.isfinite(catalogue.map().places).all()
+
+
+def test_map_of_too_few_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="5 tracks or more"):
+        Catalogue(write_catalogue(tmp_path / "c", [row("/a", [0] * 4)])).map()
+
+
+def test_map_of_an_unknown_tag_is_refused(catalogue):
+    with pytest.raises(UnknownNameError, match="Did you mean guitar"):
+        catalogue.map(tag="guitr")
+
+
+def test_page_of_the_map_shows_a_path_under_the_mouse(browser, tmp_path):
+    rows = some_rows()
+    rows[0] = row("/music/</script><b>odd.mp3", [0.9, 0, 0, 0], rows[0].embedding)
+    Catalogue(write_catalogue(tmp_path / "c", rows)).map(tag="piano").save(tmp_path / "map.html")
+    page = browser.new_page(viewport={"width": 900, "height": 800})
+    errors, asked = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and errors.append(line.text))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "map.html").as_uri())
+    assert page.evaluate("document.getElementById('by').selectedOptions[0].textContent") == "piano"
+    page.get_by_label("Colours by").select_option("guitar")
+    box, (x, y) = page.locator("canvas").bounding_box(), page.evaluate("screen(0)")
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    assert page.locator("#name").inner_text().startswith("/music/</script><b>odd.mp3\nguitar 0.90")
+    assert (errors, len(asked)) == ([], 1)
+    page.close()
+
+
+# -- the commands ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    return write_catalogue(tmp_path_factory.mktemp("asked") / "c", [*some_rows(), row("/music/broken.mp3", None)])
+
+
+EXPRESSION = "guitar > 0.37 and 'male vocal' >= 0 order by guitar desc"
+
+
+def test_json_is_an_object_a_line(run_taggram, asked):
+    done = run_taggram("find", asked, EXPRESSION, "--format", "json")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"path": "/music/039.mp3", "guitar": 0.39, "male vocal": 0.75},
+        {"path": "/music/038.mp3", "guitar": 0.38, "male vocal": 0.5},
+    ]
+
+
+def test_csv_has_a_head(run_taggram, asked, tmp_path):
+    done = run_taggram("find", asked, EXPRESSION, "--format", "csv", "--out", tmp_path / "found.csv")
+    rows = list(csv.reader(io.StringIO((tmp_path / "found.csv").read_text(encoding="utf-8"))))
+    assert (done.returncode, rows[0], rows[1][0]) == (0, ["path", "guitar", "male vocal"], "/music/039.mp3")
+
+
+def test_playlist_has_lengths_and_paths(run_taggram, asked):
+    done = run_taggram("find", asked, EXPRESSION, "--format", "m3u")
+    assert done.stdout == "#EXTM3U\n#EXTINF:60,039\n/music/039.mp3\n#EXTINF:60,038\n/music/038.mp3\n"
+
+
+def test_path_that_a_playlist_cannot_hold_is_told(run_taggram, tmp_path):
+    write_catalogue(tmp_path / "c", [row("/a\nb", [0.5] * 4), row("/c", [0.5] * 4)])
+    done = run_taggram("find", tmp_path / "c", "", "--format", "m3u")
+    assert (done.returncode, done.stdout) == (1, "#EXTM3U\n#EXTINF:60,c\n/c\n")
+    assert "/a\\nb: a playlist cannot hold" in done.stderr
+
+
+def test_text_is_a_line_a_track(run_taggram, asked):
+    assert (
+        run_taggram("find", asked, EXPRESSION).stdout.splitlines()[0] == "/music/039.mp3\tguitar=0.39\tmale vocal=0.75"
+    )
+
+
+def test_nothing_found_is_said(run_taggram, asked):
+    done = run_taggram("find", asked, "guitar > 2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no track fits.\n")
+
+
+@pytest.mark.parametrize("text", ["guitar > 0.5; drop table rows", "guitr > 1", "guitar >"])
+def test_wrong_expression_is_wrong_usage(run_taggram, asked, text):
+    done = run_taggram("find", asked, text)
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
+
+
+def test_no_catalogue_is_told(run_taggram, tmp_path):
+    done = run_taggram("find", tmp_path, "guitar > 0.5")
+    assert done.returncode == 1
+    assert "there is no catalogue in" in done.stderr
+
+
+def test_similar_files_are_printed(run_taggram, asked):
+    done = run_taggram("similar", asked, "/music/003.mp3", "-n", "3", "--format", "json", "--search", "index")
+    scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    assert (len(scores), scores) == (3, sorted(scores, reverse=True))
+    assert "of the true ten nearest" in done.stderr
+
+
+def test_duplicates_are_printed(run_taggram, tmp_path):
+    write_catalogue(tmp_path / "c", [row(f"/{name}", [0] * 4, sha256="x") for name in "ab"])
+    done = run_taggram("duplicates", tmp_path / "c", "--format", "json")
+    assert json.loads(done.stdout) == {"same": "content", "score": 1.0, "paths": ["/a", "/b"]}
+    assert run_taggram("duplicates", tmp_path / "c").stdout == "content\t1.0000\t/a\ncontent\t1.0000\t/b\n"
+
+
+def test_statistics_are_printed(run_taggram, asked):
+    done = run_taggram("catalogue", "stats", asked)
+    assert "41, of which 1 failed and 0 are copies" in done.stdout
+    as_csv = run_taggram("catalogue", "stats", asked, "--format", "csv", "--threshold", "0.25").stdout
+    assert as_csv.splitlines()[:2] == [
+        "tag,mean,5%,25%,50%,75%,95%,>=0.25",
+        "guitar,0.195000,0.019500,0.097500,0.195000,0.292500,0.370500,15",
+    ]
+
+
+@pytest.mark.slow
+def test_map_is_written(run_taggram, asked, tmp_path):
+    done = run_taggram("catalogue", "map", asked, "--out", tmp_path / "map.html", "--tracks", "20")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'map.html'}\n")
+    assert (tmp_path / "map.html").read_bytes().startswith(b"<!DOCTYPE html>")
+
+
+# -- with a network ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory, run_taggram):
+    """A catalogue of three sounds by a small network."""
+    folder = tmp_path_factory.mktemp("real")
+    network = write_network(folder / "small.safetensors")
+    (folder / "music").mkdir()
+    for hz in (200, 800, 3000):
+        (folder / "music" / f"{hz}.wav").write_bytes(encoded(tone(3.0, hz=hz)))
+    arguments = ("--out", folder / "c", "--model", network, "--workers", "1", "--runner", "local", "--device", "cpu")
+    done = run_taggram("catalogue", folder / "music", *arguments)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_sound_that_is_not_in_the_catalogue_is_embedded(real, run_taggram, tmp_path):
+    shutil.copy(real / "music" / "800.wav", tmp_path / "new.wav")
+    done = run_taggram("similar", real / "c", tmp_path / "new.wav", "-n", "1", "--format", "json", "--device", "cpu")
+    found = json.loads(done.stdout)
+    assert (found["path"], found["score"]) == (str(real / "music" / "800.wav"), pytest.approx(1, abs=1e-5))
+
+
+@pytest.mark.slow
+def test_file_that_changed_since_is_embedded_again(real):
+    changed = real / "music" / "200.wav"
+    before = changed.read_bytes(), changed.stat()
+    changed.write_bytes(encoded(tone(3.2, hz=3000)))
+    try:
+        with Catalogue(real / "c", device="cpu") as catalogue:
+            assert catalogue.similar(changed, n=1)[0].path == str(real / "music" / "3000.wav")
+    finally:
+        changed.write_bytes(before[0])
+        os.utime(changed, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+
+
+@pytest.mark.slow
+def test_other_weights_are_refused(real, tmp_path):
+    taggram.create_model("vgg", n_tags=2).save(tmp_path / "other.safetensors")
+    with (
+        pytest.raises(CatalogueError, match="other weights"),
+        Catalogue(real / "c", model=tmp_path / "other.safetensors", device="cpu") as catalogue,
+    ):
+        catalogue.similar(encoded(tone(3.0)))
+
+
+@pytest.mark.slow
+def test_file_that_is_nowhere_is_told(real):
+    with pytest.raises(AudioError), Catalogue(real / "c", device="cpu") as catalogue:
+        catalogue.similar(real / "missing.wav")

@@ -1,0 +1,179 @@
+"""What a catalogue can be asked: what is understood, and that nothing else ever reaches the database."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taggram.catalogue.expression import DEEPEST, LONGEST, parse
+from taggram.errors import ConfigError, UnknownNameError
+
+TAGS = {
+    "guitar": "guitar", "piano": "piano", "male vocal": "male vocal", "80s": "80s", "r&b": "r&b", "path": "tag:path",
+    'say "no"': 'say "no"', "limit": "limit",
+}  # fmt: skip
+
+
+def where(text):
+    query = parse(text, TAGS)
+    return query.where, query.values
+
+
+def test_numbers_are_parameters():
+    assert where("guitar > 0.5") == ('"guitar" > CAST(? AS FLOAT)', (0.5,))
+
+
+def test_and_binds_closer_than_or():
+    assert where("guitar > 1 or piano > 2 and 80s > 3")[0].replace(" CAST(? AS FLOAT)", "") == (
+        '("guitar" > OR ("piano" > AND "80s" >))'
+    )
+
+
+def test_brackets_and_not_are_kept():
+    assert where("not (guitar > piano or 80s < piano)")[0] == '(NOT ("guitar" > "piano" OR "80s" < "piano"))'
+
+
+@pytest.mark.parametrize("name", ['"male vocal"', "'male vocal'", "'Male Vocal'", '"tag:male vocal"'])
+def test_name_with_blanks_stands_in_quotes(name):
+    assert where(f"{name} > 0.5")[0] == '"male vocal" > CAST(? AS FLOAT)'
+
+
+def test_quote_in_a_name_is_doubled():
+    assert where('"say ""no""" > 0.5')[0] == '"say ""no""" > CAST(? AS FLOAT)'
+
+
+def test_keyword_in_quotes_is_a_name():
+    assert where("'limit' > 0.5 limit 3")[0] == '"limit" > CAST(? AS FLOAT)'
+
+
+def test_column_goes_before_a_tag_of_its_name():
+    assert [parse(f"{name} = 'a'", TAGS).columns[0].is_tag for name in ("path",)] == [False]
+    assert parse("tag:path > 0.5", TAGS).columns[0].name == "tag:path"
+
+
+def test_number_may_stand_on_the_left():
+    assert where("0.2 <= guitar") == ('"guitar" >= CAST(? AS FLOAT)', (0.2,))
+
+
+def test_text_is_a_parameter():
+    assert where('path contains "it\'s; drop"')[1] == ("it's; drop",)
+
+
+def test_time_without_a_zone_is_utc():
+    assert where("modified >= '1970-01-02'")[1] == (86_400 * 10**6,)
+
+
+def test_order_and_limit():
+    query = parse("guitar > 0.5 order by piano desc, duration_s limit 20", TAGS)
+    assert (query.order, query.limit) == ('"piano" DESC NULLS LAST, "duration_s" ASC NULLS LAST', 20)
+
+
+def test_names_come_in_their_order_and_once():
+    names = [column.name for column in parse("piano > guitar or guitar > 80s order by piano", TAGS).columns]
+    assert names == ["piano", "guitar", "80s"]
+
+
+def test_number_too_large_for_32_bits_is_infinite():
+    assert where("guitar < -1e300")[1] == (float("-inf"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("guitar > 0.5; drop table rows", "guitar > 0.5 -- and more", "guitar > 0.5 /* x */ and piano > 0.5"),
+        *("guitar > (select 1)", "guitar in (1, 2)", "guitar > 0.5 union select 1", "select * from rows"),
+        *("guitar > 0.5 or 1 = 1", "1 < 2", "guitar > ?", "guitar > $1", "guitar > 0.5 limit 1; select 2"),
+        *("“male vocal” > 0.5", "«piano» > 0.5", "guitar\x00 > 0.5", "guitar\u037e > 0.5", "guitar > ½", "guitar > ٣"),
+        *("'guitar > 0.5", 'guitar > "0.5', "guitar > piano > 80s", "guitar", "guitar >", "> 0.5", "(guitar > 0.5"),
+        *("guitar > 0.5)", "not", "guitar > 0.5 and", "guitar > 0.5 or or piano > 0.5", "guitar == == 0.5", "()"),
+        *("guitar > 0.5 limit 0", "guitar > 0.5 limit -1", "limit 1.5", "limit 99999999999999999999", "limit guitar"),
+        *(
+            "order by",
+            "order guitar",
+            "order by 1",
+            "order by notes",
+            "order by guitar desc desc",
+            "limit 5 order by 1",
+        ),
+        *("path > 'a'", "path = 3", "notes = 'x'", "duration_s = 'x' or", "modified > 3", "modified = 'soon'"),
+        *("guitar contains 'x'", "path contains guitar", "path = modified", "path = (path)", "guitar = path"),
+        *("CAST(guitar AS INT) > 0", "guitar::int > 0", "guitar + piano > 1", "guitar @> 1", "\\", "guitar > 0x10"),
+    ],
+)
+def test_all_else_is_refused(text):
+    with pytest.raises((ConfigError, UnknownNameError), match=r"the expression|no tag or column"):
+        parse(text, TAGS)
+
+
+@pytest.mark.parametrize("text", ["read_csv('/etc/passwd')", "abs(guitar) > 1", "guitar > abs(80s)", "rows.guitar > 1"])
+def test_functions_and_tables_are_unknown_names(text):
+    with pytest.raises(UnknownNameError):
+        parse(text, TAGS)
+
+
+def test_text_cannot_leave_its_quotes():
+    assert where("path = 'a'' or 1 = 1 --'") == ('"path" = ?', ("a' or 1 = 1 --",))
+
+
+def test_unknown_tag_gets_the_nearest_names():
+    with pytest.raises(UnknownNameError, match=r"no tag or column named 'guitr'\. Did you mean guitar\?"):
+        parse("guitr > 0.5", TAGS)
+
+
+def test_missing_quotes_are_told():
+    with pytest.raises(ConfigError, match='stands in quotes: "male vocal"'):
+        parse("piano > 0.5 and male vocal > 0.5", TAGS)
+
+
+def test_unicode_quotes_are_told():
+    with pytest.raises(ConfigError, match="Quotes are"):
+        parse("“male vocal” > 0.5", TAGS)
+
+
+def test_place_of_the_fault_is_told():
+    with pytest.raises(ConfigError, match="at place 14"):
+        parse("guitar > 0.5 ; x", TAGS)
+
+
+@pytest.mark.parametrize("opened", ["(", "not ", "not ("])
+def test_deep_nesting_is_refused(opened):
+    with pytest.raises(ConfigError, match="within each other"):
+        parse(opened * (DEEPEST + 1) + "guitar > 0", TAGS)
+
+
+def test_long_expression_is_refused():
+    with pytest.raises(ConfigError, match="characters"):
+        parse("guitar > 0 or " * LONGEST, TAGS)
+
+
+def test_long_name_is_shortened_in_the_error():
+    with pytest.raises(UnknownNameError) as caught:
+        parse("x" * 5000 + " > 1", TAGS)
+    assert len(str(caught.value)) < 500
+
+
+WORDS = (
+    *("guitar", "'male vocal'", '"say ""no"""', "path", "notes", "80s", "and", "or", "not", "order", "by", "limit"),
+    *("desc", "contains", "<", ">=", "=", "!=", "(", ")", ",", "0.5", "-3", "1e9", "'", '"', ";", "--", "/*", "'x'"),
+    *("select", "?"),
+)
+PIECES = st.sampled_from(WORDS)
+SQL = re.compile(
+    r'"(?:[^"]|"")*"|\?|<|>|<=|>=|=|<>|[(),]|AND|OR|NOT|CAST\(\? AS FLOAT\)|ASC|DESC|NULLS LAST|\s+'
+    r"|contains\(|lower\(|epoch_us\(|array_to_string\(|'; '"
+)
+
+
+@given(st.one_of(st.lists(PIECES, max_size=30).map(" ".join), st.text(max_size=60)))
+def test_whatever_is_written_the_query_holds_fixed_words_and_known_columns(text):
+    try:
+        query = parse(text, TAGS)
+    except (ConfigError, UnknownNameError):
+        return
+    written = f"{query.where} {query.order}"
+    assert SQL.sub("", written) == ""
+    known = {column.sql.replace("epoch_us(", "").rstrip(")") for column in query.columns}
+    assert set(re.findall(r'"(?:[^"]|"")*"', written)) <= known
