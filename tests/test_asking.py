@@ -191,6 +191,13 @@ def test_embeddings_are_decoded_once_and_again_where_a_part_changed(folder, cata
     assert len(files) == 3
 
 
+def test_cache_that_is_removed_meanwhile_is_made_again(folder, catalogue):
+    before = catalogue.similar("/music/003.mp3")
+    shutil.rmtree(folder / "cache")
+    assert catalogue.similar("/music/003.mp3") == before
+    assert len(list((folder / "cache").rglob("*.f32"))) == 2
+
+
 def test_decoded_embeddings_of_parts_that_are_gone_are_removed(folder, catalogue):
     catalogue.prepare()
     with Journal(folder) as journal:

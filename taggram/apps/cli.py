@@ -933,7 +933,7 @@ def duplicates(
     ] = None,
     min_score: Annotated[
         float, Option("--min-score", min=-1, max=1, metavar="SCORE", help="Least cosine of two that sound the same.")
-    ] = 0.995,
+    ] = 0.99,
     search: SearchBy = "auto",
     layer: Layer = None,
     kind: Annotated[TableFormat, Option("--format", help="How groups are written.")] = TableFormat.text,

@@ -132,7 +132,9 @@ class Neighbours:
             with written_aside(facts) as aside:
                 aside.write_text(json.dumps({"recall": self.recall, "rows": len(self._index)}), encoding="utf-8")
         except OSError as error:
-            logger.warning("%s: %s; the index is built each time.", printable(str(path.parent)), error.strerror)
+            logger.warning(
+                "%s: %s; the index is built each time.", printable(str(path.parent)), error.strerror or error
+            )
             return
         for old in path.parent.glob(f"*{SUFFIX}"):
             if old != path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class UnitVectors:
         return int(self.starts[-1])
 
     def is_of(self, parts: Sequence[Path]) -> bool:
-        """Whether these are the parts, as they are now."""
-        return self.key == _key(parts)
+        """Whether these are the parts as they are now, and what was decoded of them is still there."""
+        return self.key == _key(parts) and all(file is None or file.is_file() for file in self._files)
 
     def spans(self) -> list[Span]:
         """Divide all rows among threads: what was decoded into blocks, and what was not into whole parts.
@@ -182,10 +183,11 @@ class UnitVectors:
             with written_aside(file) as aside, aside.open("wb") as stream:
                 for vectors in self._decode(part):
                     vectors.tofile(stream)
+                os.fsync(stream.fileno())  # so that a file of this length never holds zeros after a power cut
         except OSError as error:
             logger.warning(
                 "%s: %s; embeddings are decoded each time, which takes several times as long.",
-                printable(str(self.cache)), error.strerror,
+                printable(str(self.cache)), error.strerror or error,
             )  # fmt: skip
             return False
         return True

@@ -16,7 +16,7 @@ from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import Told, UnitVectors
 
 Same = Literal["content", "sound"]
-MIN_SCORE = 0.995
+MIN_SCORE = 0.99
 EXACT_ROWS = 100_000  # tracks up to which "auto" compares all with all
 N_NEIGHBOURS = 30  # of each track that an index is asked for
 TILE_BYTES = 32_000_000  # of cosines at once
