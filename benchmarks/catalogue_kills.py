@@ -210,7 +210,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     while session_of(process.pid) and time.monotonic() < until:
         time.sleep(WAIT_S)
     for pid in session_of(process.pid):
-        print(f"left behind: {line_of(pid)!r}")
+        print(f"left behind: {line_of(pid).replace(bytes(1), b' ').decode().strip()}")
         os.kill(pid, signal.SIGKILL)
 
 
