@@ -97,7 +97,8 @@ function show(clientX, clientY) {
 }
 function legend() {
   const dots = chosen < 0
-    ? [...commonest.map((t, place) => [`${data.tags[t]} (${counts[t]})`, colours[place]]), ['others', '#b8c0c8']]
+    ? [...commonest.map((t, place) => [`${data.tags[t]} (${counts[t]})`, colours[place]]),
+      ...(found.length > commonest.length ? [['others', '#b8c0c8']] : [])]
     : [['0', 'hsl(215 20% 80%)'], ['0.5', 'hsl(120 53% 63%)'], ['1', 'hsl(25 85% 45%)']];
   find('legend').replaceChildren(...dots.map(([text, dot]) => {
     const one = document.createElement('span');
