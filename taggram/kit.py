@@ -9,6 +9,8 @@ using one needs neither that nor scikit-learn.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -31,6 +33,7 @@ SUFFIX = ".safetensors"
 NONE_OF_THESE = "none of these"
 TUNED = "tuned."  # what the names of a tuned network's tensors begin with in the file
 LEAST_NORM = 1e-9
+PART = re.compile(r"@[0-9.e+-]+$")  # how the name of an example ends that is a part of a file, such as "@12-12.8"
 
 Floats = NDArray[np.float32]
 KitTask = Literal["one", "several"]
@@ -50,6 +53,11 @@ class KitExample:
     name: str
     tags: tuple[str, ...]
     sound: str
+
+    @property
+    def recording(self) -> str:
+        """The name without the part that was taken, so that parts of one recording are known as such."""
+        return PART.sub("", self.name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,16 +165,29 @@ class Kit:
 
         Raises:
             ConfigError: the name has another ending, or the file is there and is no kit.
+            KitError: something in the kit does not fit together, so that it could not be read again.
             OSError: it cannot be written.
         """
         path = check_kit_path(path)
-        with written_aside(path) as aside:
-            aside.write_bytes(self.to_bytes())
+        data = self.to_bytes()
+        with written_aside(path) as aside, aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
     def to_bytes(self) -> bytes:
-        """Give the bytes of the kit's file, which are the same for the same kit."""
+        """Give the bytes of the kit's file, which are the same for the same kit.
+
+        Returns:
+            What `load` reads.
+
+        Raises:
+            KitError: something in the kit does not fit together, so that it could not be read again.
+        """
         from safetensors.numpy import save
 
+        if wrong := _what_is_wrong(self):
+            raise KitError(f"this kit cannot be saved: {wrong}.")
         header = {
             "format": FORMAT, "version": taggram.__version__, "tags": list(self.tags), "task": self.task,
             "method": self.method, "model": self.model, "layers": list(self.layers),
@@ -246,13 +267,16 @@ def check_kit_path(path: str | PathLike[str]) -> Path:
         The same, as a path.
 
     Raises:
-        ConfigError: the name has another ending, there is no such folder, or a file is there that is no kit.
+        ConfigError: the name has another ending, there is no such folder, it cannot be written to, or a file is there
+            that is no kit.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
         raise ConfigError(f"{printable(str(path))}: a kit is saved as NAME{SUFFIX}.")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {printable(str(path.parent))} to write {printable(path.name)} into.")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"the folder {printable(str(path.parent))} cannot be written to.")
     if path.exists() and not is_kit(path):
         raise ConfigError(f"{printable(str(path))} is there and is no kit, so it is left alone; choose another name.")
     return path

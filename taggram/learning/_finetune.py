@@ -22,9 +22,10 @@ from taggram.audio import SoundStream, Source
 from taggram.errors import TrainingError
 from taggram.kit import KitTask, unit_rows
 from taggram.learning._example_worker import embed_example
-from taggram.learning._kit_fit import Heard
+from taggram.learning._kit_fit import Heard, recordings
+from taggram.learning._kit_validation import Validated, goodness
 from taggram.learning.config import FitConfig
-from taggram.learning.kit_methods import METHODS, Lesson, Validated, fit_linear, goodness, logits_of
+from taggram.learning.kit_methods import METHODS, Lesson, fit_linear, logits_of
 from taggram.learning.patch_fit import PatchSet, fit_patches
 from taggram.models._contract import TaggingModel
 from taggram.tagger import Tagger
@@ -33,7 +34,7 @@ Part: TypeAlias = tuple[Source, float, float | None]
 """A sound, and where the example begins and ends in it, in seconds."""
 
 MOST_PATCHES = 4  # of an example that the network is trained on
-HELD_OUT = 3  # of so many examples of a tag, one is held out first, to see how good the tuned network is
+HELD_OUT = 3  # of so many recordings of a tag, one is held out first, to see how good the tuned network is
 LR, BATCH_SIZE, NORM_MOMENTUM = 3e-4, 16, 0.1
 
 
@@ -45,7 +46,7 @@ class Tuned:
         tensors: those of the network that changed, by name, float16.
         heard: the examples, with the vectors of the tuned network.
         held_out: how good a network was that was tuned on two thirds of the examples, on the others; None with fewer
-            than 3 examples of every tag.
+            than 3 recordings of every tag.
     """
 
     tensors: dict[str, NDArray[np.float16]]
@@ -92,11 +93,11 @@ def tune_on(
         )  # fmt: skip
         return tensors, _heard_again(parts, heard, _with(tagger.model, tensors), tagger)
 
-    out = _to_hold_out(labels)
+    out = _to_hold_out(labels, recordings(heard.examples))
     held_out = None
     if out.any():
         _, again = tuned_without(out, "tuned on two thirds, to try it")
-        held_out = _tried(again, labels, task, out, len(tags))
+        held_out = _tried(again, labels, task, out)
     tensors, again = tuned_without(np.zeros(len(labels), bool), "tuned on all")
     return Tuned(tensors=tensors, heard=again, held_out=held_out)
 
@@ -166,30 +167,25 @@ def _heard_again(parts: Sequence[Part], heard: Heard, model: TaggingModel, tagge
     )
 
 
-def _to_hold_out(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Choose the examples that are held out: of each tag every third."""
-    out = np.zeros(len(labels), bool)
+def _to_hold_out(labels: NDArray[np.bool_], recording: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Choose the examples that are held out: all of every third recording of each tag, but no tag whole."""
     first = labels.argmax(1)
-    for tag in range(labels.shape[1]):
-        out[np.flatnonzero(labels[:, tag] & (first == tag))[HELD_OUT - 1 :: HELD_OUT]] = True
-    return out
+    of_tag = [recording[labels[:, tag] & (first == tag)] for tag in range(labels.shape[1])]
+    chosen = [list(dict.fromkeys(some))[HELD_OUT - 1 :: HELD_OUT] for some in of_tag]
+    out = np.isin(recording, [one for some in chosen for one in some])
+    lost = ~labels[~out].any(0)
+    kept: NDArray[np.bool_] = out & ~labels[:, lost].any(1)
+    return kept
 
 
-def _tried(
-    heard: Heard, labels: NDArray[np.bool_], task: KitTask, out: NDArray[np.bool_], n_tags: int
-) -> dict[str, Any]:
+def _tried(heard: Heard, labels: NDArray[np.bool_], task: KitTask, out: NDArray[np.bool_]) -> dict[str, Any] | None:
     """Say how good a tuned network is on the examples that it was not tuned on."""
     rows = heard.vectors.astype(np.float64)
     seen = ~out[heard.example]
     rows = unit_rows((rows - rows[seen].mean(0)) / (rows[seen].std(0) + 1e-2 * rows[seen].std(0).mean()))
-    lesson = Lesson(rows, heard.example.astype(np.int64), heard.semitones == 0, labels, task)
+    numbers = recordings(heard.examples)
+    lesson = Lesson(rows, heard.example.astype(np.int64), heard.semitones == 0, labels, task, numbers)
     logits = np.full(labels.shape, np.nan)
     logits[out] = logits_of(fit_linear(METHODS[0], lesson.without(out)), lesson, out)
-    found = Validated(METHODS[0], logits, 1, goodness(logits, lesson))
-    confused = np.zeros((n_tags, n_tags), int)
-    for place in np.flatnonzero(out):
-        confused[labels[place], logits[place].argmax()] += 1
-    return {
-        "how": "held-out", "n_examples": int(out.sum()), "figure": round(found.figure, 4),
-        "confusion": confused.tolist(),
-    }  # fmt: skip
+    right = goodness(logits, lesson)
+    return None if np.isnan(right).all() else Validated(METHODS[0], "held-out", logits, right).facts(labels)

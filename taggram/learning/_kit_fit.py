@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taggram.errors import ConfigError, TrainingError, printable
 from taggram.kit import NONE_OF_THESE, Kit, KitExample, KitRows, KitTask, rooted, scaled, unit_rows
-from taggram.learning.kit_methods import (
-    METHODS,
+from taggram.learning._kit_validation import (
+    MOST_LEFT_OUT,
     MOST_ONE_BY_ONE,
-    Lesson,
-    Method,
     Validated,
     choose,
-    fit_linear,
-    logits_of,
+    folds_of,
     none_threshold,
     temperature,
     validate,
 )
+from taggram.learning.kit_methods import METHODS, Lesson, Linear, Method, fit_linear, logits_of
 
 Choice = Literal["auto", "logistic", "lda", "svm", "prototypes", "finetune"]
 CHOICES: tuple[Choice, ...] = ("auto", *METHODS, "finetune")
@@ -87,7 +85,8 @@ def fit_kit(
         method: one of `CHOICES`.
         none_of_these: whether the kit may answer that none of its tags holds.
         told: is told what is being done.
-        held_out: a figure from examples that were held out before, where vectors of a tuned network know all of them.
+        held_out: a figure from examples that were held out before the network was tuned on all. Without it, a kit of a
+            tuned network has no figure, since its network knows every example that could be left out.
 
     Returns:
         The kit.
@@ -120,10 +119,10 @@ def _fitted(
     mean, inverse_scale = _standard(heard, network.layers)
     rows = scaled(heard.vectors, mean, inverse_scale).astype(np.float16)
     lesson = Lesson(
-        unit_rows(rooted(rows.astype(np.float64))), heard.example.astype(np.int64), heard.semitones == 0, labels, task
-    )
-    chosen, compared = _chosen(method, lesson, told)
-    unseen = None if held_out is not None else validate(chosen, lesson, most_left_out=MOST_ONE_BY_ONE)
+        unit_rows(rooted(rows.astype(np.float64))), heard.example.astype(np.int64), heard.semitones == 0, labels, task,
+        recordings(heard.examples),
+    )  # fmt: skip
+    chosen, compared, unseen = _validated(method, lesson, bool(network.tuned), told)
     weight, bias = fit_linear(chosen, lesson)
     bias = np.maximum(bias, NEVER)
     heat = _temperature(unseen, (weight, bias), lesson)
@@ -135,7 +134,7 @@ def _fitted(
             )
         told(NONE_OF_THESE)
         weight = np.concatenate([weight, np.zeros((1, weight.shape[1]))])
-        bias = np.append(bias, none_threshold(chosen, lesson, unseen.logits))
+        bias = np.append(bias, none_threshold(lesson, unseen))
     return Kit(
         tags=(*tags, NONE_OF_THESE) if none_of_these else tags,
         task=task,
@@ -152,7 +151,7 @@ def _fitted(
         tuned=network.tuned,
         facts={
             "asked_for": method,
-            "validation": held_out or _facts_of(unseen, lesson, tags),
+            "validation": held_out or (unseen and unseen.facts(labels)),
             "compared": {one.method: round(one.figure, 4) for one in compared},
         },
     )
@@ -194,37 +193,38 @@ def _standard(heard: Heard, layers: tuple[str, ...]) -> tuple[NDArray[np.float32
     return mean.astype(np.float32), inverse_scale.astype(np.float32)
 
 
-def _chosen(method: Choice, lesson: Lesson, told: Callable[[str], object]) -> tuple[Method, list[Validated]]:
-    """Give the method that fits, and how all did where it was chosen among them."""
+def recordings(examples: Sequence[KitExample]) -> NDArray[np.int64]:
+    """Give each example the number of the recording that it is a part of, from 0 on."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(example.recording, len(numbers)) for example in examples], np.int64)
+
+
+def _validated(
+    method: Choice, lesson: Lesson, is_tuned: bool, told: Callable[[str], object]
+) -> tuple[Method, list[Validated], Validated | None]:
+    """Give the method that fits, how all did where it was chosen among them, and what it answers on unseen examples.
+
+    A network that is tuned on the examples knows them all, so nothing is compared or found out with it.
+    """
+    if is_tuned:
+        return (METHODS[0] if method in {"auto", "finetune"} else cast("Method", method)), [], None
+    folds, compared = folds_of(lesson, MOST_ONE_BY_ONE), []
+    chosen = cast("Method", method)
     if method == "auto":
-        return choose(lesson, told)
-    return (METHODS[0] if method == "finetune" else method), []
+        fewer = folds_of(lesson, MOST_LEFT_OUT)
+        chosen, compared = choose(lesson, fewer, told)
+        if fewer is not None and folds is not None and fewer.how == folds.how:
+            return chosen, compared, next((one for one in compared if one.method == chosen), None)
+    return chosen, compared, validate(chosen, lesson, folds)
 
 
-def _temperature(unseen: Validated | None, linear: tuple[Any, Any], lesson: Lesson) -> float:
+def _temperature(unseen: Validated | None, linear: Linear, lesson: Lesson) -> float:
     """Make scores honest by unseen examples; without any, those of the examples themselves are all there is."""
-    if unseen is None:
-        everything = np.ones(lesson.n_examples, bool)
-        logits = logits_of(linear, lesson, everything)
-        others = np.where(lesson.labels, np.nan, logits)
-        gaps = np.nanmean(np.where(lesson.labels, logits, np.nan), axis=1) - np.nanmean(others, axis=1)
-        gap = float(np.nanmedian(gaps))
-        return gap / 2 if gap > 0 else 1.0
-    seen = ~np.isnan(unseen.logits).any(1)
-    return temperature(unseen.logits[seen], lesson.labels[seen], lesson.task)
-
-
-def _facts_of(unseen: Validated | None, lesson: Lesson, tags: Sequence[str]) -> dict[str, Any] | None:
-    """Sum up cross-validation in plain values."""
-    if unseen is None:
-        return None
-    seen = np.flatnonzero(~np.isnan(unseen.right))
-    confusion = np.zeros((len(tags), len(tags)), int)
-    for place in seen:
-        confusion[lesson.labels[place], unseen.logits[place].argmax()] += 1
-    return {
-        "how": "leave-one-out" if unseen.n_folds == len(seen) else f"{unseen.n_folds}-fold",
-        "n_examples": len(seen),
-        "figure": round(unseen.figure, 4),
-        "confusion": confusion.tolist(),
-    }
+    if unseen is not None:
+        seen = unseen.was_left_out
+        return temperature(unseen.logits[seen], lesson.labels[seen], lesson.task)
+    logits = logits_of(linear, lesson, np.ones(lesson.n_examples, bool))
+    # How far the right answers are above the wrong ones: in an example, or where several may hold over the examples.
+    pairs = zip(logits, lesson.labels) if lesson.task == "one" else zip(logits.T, lesson.labels.T)
+    gap = float(np.median([values[holds].mean() - values[~holds].mean() for values, holds in pairs]))
+    return gap / 2 if gap > 0 else 1.0

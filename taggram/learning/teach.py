@@ -98,12 +98,9 @@ def teach(
         UnknownNameError: there is no such model or layer.
         WeightsError: the weights of the model are not at hand.
     """
-    _check_options(task, method, none_of_these)
+    _check_options(task, method, none_of_these, is_tuned=method == "finetune")
     check_above_zero(max_duration_s=max_duration_s)
-    if epochs is not None:
-        check_count("epochs", epochs)
-        if method != "finetune":
-            raise ConfigError("epochs are for the method finetune, which trains the network.")
+    _check_epochs(epochs, method)
     found, notes, from_folder = _found(examples)
     tunes = method == "finetune"
     listener = _Listener(model, layers, kit=None, device=device, max_duration_s=max_duration_s, tunes=tunes)
@@ -271,22 +268,36 @@ def default_layers(model: TaggingModel) -> tuple[str, ...]:
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
-def _check_options(task: KitTask, method: Choice, none_of_these: bool) -> None:
+def _check_options(task: KitTask, method: Choice, none_of_these: bool, *, is_tuned: bool = False) -> None:
     check_choice("task", task, get_args(KitTask))
     check_choice("method", method, CHOICES)
     check_flag("none_of_these", none_of_these)
+    if is_tuned and none_of_these:
+        raise ConfigError(
+            "the threshold of 'none of these' is set from examples that are left out, and a tuned network knows all of "
+            "them. Take another method than finetune, or add a tag 'other' with examples of what comes along."
+        )
+
+
+def _check_epochs(epochs: int | None, method: Choice) -> None:
+    if epochs is None:
+        return
+    check_count("epochs", epochs)
+    if method != "finetune":
+        raise ConfigError("epochs are for the method finetune, which trains the network.")
 
 
 def _as_before(kit: Kit, method: Choice | None, none_of_these: bool | None) -> tuple[Choice, bool]:
     """Give the options of a kit that is changed: what is asked for, or as it was made."""
+    if method == "finetune":
+        raise ConfigError(
+            "a network is tuned when a kit is taught, and stays as it is then; to tune one on other examples, teach "
+            "the kit anew with all of them."
+        )
     method = method or kit.facts.get("asked_for", "auto")
     if none_of_these is None:
         none_of_these = kit.has_none
-    if method == "finetune":
-        if not kit.tuned:
-            raise ConfigError("a network is tuned when a kit is taught; to tune one here, teach the kit anew.")
-        method = "auto"
-    _check_options(kit.task, method, none_of_these)
+    _check_options(kit.task, method, none_of_these, is_tuned=bool(kit.tuned))
     return method, none_of_these
 
 
@@ -382,6 +393,8 @@ class _Listener:
         self.layers = tuple(layers or default_layers(self.tagger.model))
         for layer in self.layers:
             self.tagger.model.check_layer(layer)
+        if len(set(self.layers)) < len(self.layers):
+            raise ConfigError(f"a layer is named twice in {', '.join(self.layers)}; once is enough.")
         self.sounds: list[_Sound] = []
 
     @property
@@ -546,7 +559,7 @@ def summary(kit: Kit) -> str:
     parts = [f"{len(tags)} tag{'s' if len(tags) > 1 else ''}", f"{n_of_each} example{'s' if most > 1 else ''}"]
     found: Mapping[str, Any] | None = kit.facts.get("validation")
     if found is None:
-        parts.append("nothing could be left out to validate")
+        parts.append("its network knows all of them" if kit.tuned else "nothing could be left out to validate")
     else:
         figure = "accuracy" if kit.task == "one" else "mean average precision"
         parts.append(f"{found['how']} {figure} {found['figure']:.2f}")
