@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import unicodedata
 from collections.abc import Mapping
@@ -10,14 +11,21 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from taggram.audio import looks_like_audio
 from taggram.datasets.folder import Folder
 from taggram.errors import DatasetError, did_you_mean, printable
 
+EXAMPLES_WANTED = "wanted a folder with a folder for each tag, or a CSV file with the columns path and tags"
 BETWEEN_TAGS = "|"
 DELIMITERS = (",", "\t", ";")
 WANTED = ("path", "tags")
 START, END = ("start", "start_s"), ("end", "end_s")  # names that these columns may have
 SPLIT, TRAIN = "split", "train"
+KNOWN = (*WANTED, *START, *END, SPLIT)
+SAID_OTHERWISE = {
+    **dict.fromkeys(("begin", "begin_s", "from", "onset", "start_time"), START[0]),
+    **dict.fromkeys(("stop", "stop_s", "to", "until", "end_time"), END[0]),
+}  # names of columns that other lists have for it
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,15 @@ def _read_list(path: Path) -> ExampleList:
         examples.append(_example(path, line, row))
     if not examples:
         raise _error(path, None, f"it lists no example{f' of {TRAIN}' if n_left_out else ''}")
-    notes = (f"rows that are not of {TRAIN} and are left out: {n_left_out:,}",) if n_left_out else ()
-    return ExampleList(tuple(examples), notes, from_folder=False)
+    notes = [f"rows that are not of {TRAIN} and are left out: {n_left_out:,}"] if n_left_out else []
+    notes += [f"the column {printable(name)} is not used.{_meant(name)}" for name in names if name not in KNOWN]
+    return ExampleList(tuple(examples), tuple(notes), from_folder=False)
+
+
+def _meant(name: str) -> str:
+    """Say which column was meant, where one may have been."""
+    known = SAID_OTHERWISE.get(name.lower())
+    return f" Did you mean {known}?" if known else did_you_mean(name, KNOWN)
 
 
 def _example(path: Path, line: int, row: Mapping[str, str]) -> Example:
@@ -136,13 +151,14 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        if looks_like_audio(path):
+            raise _error(path, None, f"it is a sound; {EXAMPLES_WANTED}") from error
         raise _error(path, None, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from error
     except OSError as error:
-        wanted = "wanted a folder with a folder for each tag, or a CSV file with the columns path and tags"
-        raise _error(path, None, f"{error.strerror or error}; {wanted}") from error
+        raise _error(path, None, f"{error.strerror or error}; {EXAMPLES_WANTED}") from error
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, fields) for fields in reader if fields]
     except csv.Error as error:
