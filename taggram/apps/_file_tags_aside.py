@@ -72,8 +72,7 @@ def replace_spliced(
         OSError: it cannot be written.
     """
     _sweep(path.parent)
-    aside = path.with_name(PREFIX + secrets.token_hex(8))  # without a suffix, so that no player takes it for sound
-    with _new_file(aside, alive) as file:
+    with _new_file(path.parent, alive) as (aside, file):
         with path.open("rb") as old:
             _copy(old, file, splices)
         finish(file)
@@ -109,18 +108,38 @@ class _Telling(io.FileIO):
 
 
 @contextlib.contextmanager
-def _new_file(path: Path, alive: Alive) -> Iterator[io.BufferedRandom]:
+def _new_file(folder: Path, alive: Alive) -> Iterator[tuple[Path, io.BufferedRandom]]:
     """Make a file that is held while it is open, so that nobody takes it for a leftover; it is removed on an error."""
-    with io.BufferedRandom(_Telling(path, alive), PIECE) as file:
+    path, file = _held_file(folder, alive)
+    with file:
         try:
-            with contextlib.suppress(OSError):  # some network drives know no locks
-                _hold(file)
-            yield file
+            yield path, file
         except BaseException:
             if sys.platform == "win32":
                 file.close()
             path.unlink(missing_ok=True)
             raise
+
+
+def _held_file(folder: Path, alive: Alive) -> tuple[Path, io.BufferedRandom]:
+    """Make a file and take its lock; one that was swept away between the two is made anew under another name."""
+    while True:
+        path = folder / (PREFIX + secrets.token_hex(8))  # without a suffix, so that no player takes it for sound
+        file = io.BufferedRandom(_Telling(path, alive), PIECE)
+        if _is_held(file, path):
+            return path, file
+        file.close()
+
+
+def _is_held(file: io.BufferedRandom, path: Path) -> bool:
+    """Take the lock of a new file; give whether it is there still, and nobody is about to sweep it away."""
+    try:
+        _hold(file)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network drives know no locks
+        return True
+    return path.exists()  # of this name there is no other
 
 
 def _hold(file: BinaryIO) -> None:
@@ -138,7 +157,10 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             with left.open("rb") as file:
                 _hold(file)
-            left.unlink()
+                if sys.platform != "win32":  # while it is held, so that nobody has it meanwhile
+                    left.unlink()
+            if sys.platform == "win32":  # where a file that is open cannot be removed
+                left.unlink()
 
 
 def _copy(old: BinaryIO, new: BinaryIO, splices: Sequence[Splice]) -> None:
