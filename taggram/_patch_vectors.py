@@ -127,16 +127,33 @@ class PatchEmbedder:
     def _computed(self, patches: Samples, padded: bool) -> PatchVectors:
         return PatchVectors(self._vectors(_levelled(patches)), np.abs(patches).max(axis=1), padded)
 
-    def inputs(self, blocks: Iterable[Samples]) -> Tensor:
-        """Give what the network sees of a sound, to train it on.
+    def cutter(self) -> PatchCutter:
+        """Give what cuts patches out of one sound, for those who choose among them before the network sees any."""
+        return PatchCutter(self._n_patch, self._n_hop)
+
+    def vectors(self, patches: Samples) -> NDArray[np.float32]:
+        """Compute the vectors of patches that a `cutter` gave.
 
         Args:
-            blocks: as for `embed`.
+            patches: (patches, samples).
+
+        Returns:
+            (patches, features).
+        """
+        size = self._batch_size
+        batches = [patches[start : start + size] for start in range(0, len(patches), size)]
+        return np.concatenate([self._vectors(_levelled(batch)) for batch in batches])
+
+    def inputs(self, patches: Samples) -> Tensor:
+        """Give what the network sees of patches that a `cutter` gave, to train it on.
+
+        Args:
+            patches: (patches, samples).
 
         Returns:
             (patches, 1, mels, frames), or (patches, 1, samples) for networks on raw waveforms.
         """
-        return torch.cat([self._frames(_levelled(patches)) for patches, _ in self._batches(blocks)])
+        return self._frames(_levelled(patches))
 
     @torch.no_grad()
     def _frames(self, patches: Samples) -> Tensor:
@@ -168,20 +185,58 @@ class PatchEmbedder:
 
     def _patches(self, blocks: Iterable[Samples]) -> Iterator[tuple[Samples, bool]]:
         """Cut patches of (samples,), and say of each whether the sound was repeated to fill it."""
-        held = np.zeros(0, np.float32)
-        n_skip, is_first = 0, True
+        cutter = self.cutter()
         for block in blocks:
-            held = np.concatenate([held, block[n_skip:]])
-            n_skip = max(0, n_skip - len(block))
-            while len(held) >= self._n_patch:
-                yield held[: self._n_patch].copy(), False
-                is_first = False
-                n_skip += max(0, self._n_hop - len(held))
-                held = held[self._n_hop :]
-        if is_first:
-            if not len(held):
+            for patch in cutter.feed(block):
+                yield patch, False
+        for patch in cutter.rest():
+            yield patch, True
+
+
+class PatchCutter:
+    """Cuts patches out of one sound that comes block by block.
+
+    Args:
+        n_patch: samples of a patch.
+        n_hop: samples from the start of a patch to that of the next.
+    """
+
+    def __init__(self, n_patch: int, n_hop: int) -> None:
+        self._n_patch, self._n_hop = n_patch, n_hop
+        self._held = np.zeros(0, np.float32)
+        self._n_skip, self._is_first = 0, True
+
+    def feed(self, block: Samples) -> Iterator[Samples]:
+        """Take the next block in.
+
+        Args:
+            block: (samples,).
+
+        Yields:
+            The patches that are whole now, (samples,) each.
+        """
+        self._held = np.concatenate([self._held, block[self._n_skip :]])
+        self._n_skip = max(0, self._n_skip - len(block))
+        while len(self._held) >= self._n_patch:
+            yield self._held[: self._n_patch].copy()
+            self._is_first = False
+            self._n_skip += max(0, self._n_hop - len(self._held))
+            self._held = self._held[self._n_hop :]
+
+    def rest(self) -> Iterator[Samples]:
+        """End the sound.
+
+        Yields:
+            Where it was shorter than a patch, one with the sound repeated to fill it. Else nothing: a last incomplete
+            patch is left out.
+
+        Raises:
+            NoSamplesError: there was no sample.
+        """
+        if self._is_first:
+            if not len(self._held):
                 raise NoSamplesError("there are no samples in it")
-            yield np.resize(held, self._n_patch), True
+            yield np.resize(self._held, self._n_patch)
 
 
 def _levelled(patches: Samples) -> Samples:
@@ -189,27 +244,6 @@ def _levelled(patches: Samples) -> Samples:
     peaks = np.abs(patches).max(axis=1, keepdims=True)
     levelled: Samples = patches / np.maximum(peaks, np.float32(LEAST_PEAK))
     return levelled
-
-
-def between(blocks: Iterable[Samples], start: int, end: int | None) -> Iterator[Samples]:
-    """Give the part of a sound that lies between two samples.
-
-    Args:
-        blocks: of the sound, (samples,) each.
-        start: first sample that is wanted.
-        end: the one behind the last, or None for the end of the sound.
-
-    Yields:
-        The blocks of the part. No more is decoded than is needed.
-    """
-    place = 0
-    for block in blocks:
-        if end is not None and place >= end:
-            return
-        part = block[max(0, start - place) : None if end is None else end - place]
-        place += len(block)
-        if len(part):
-            yield part
 
 
 def _summed_up(layer: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ from taggram.apps._server_settings import MB
 from taggram.errors import ConfigError, KitError, UnknownNameError, printable
 from taggram.kit import Kit
 from taggram.learning._example_worker import EmbeddedExample, embed_example
-from taggram.learning.teach import default_layers, summary, teach_embedded
+from taggram.learning._listening import default_layers
+from taggram.learning.teach import summary, teach_embedded
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -7,35 +7,34 @@ very pitch of its few examples. It is played faster for that, as a tape would be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike, fsdecode
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taggram._patch_vectors import NoSamplesError, PatchEmbedder, PatchVectors, between
+from taggram._patch_vectors import PatchEmbedder
 from taggram._processes import Do, FileTask, Message, Processes, Tell, serve
-from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source
+from taggram.audio import MAX_DURATION_S, Source
 from taggram.errors import AudioError
+from taggram.learning._example_patches import WHOLE, Part, Span, patches_of
 
 SEMITONES = (0, -3, 3)  # how much higher an example is played, as it is first
 MOST_PATCHES = 8  # of an example, evenly spread over it: more of one sound say little that is new
-SOFT = 0.01  # patches whose loudest sample is so small a share of the example's loudest, -40 dB, are pauses
 HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class ExampleTask(FileTask):
-    """An example that is to be embedded.
+    """A file with examples that are to be embedded.
 
     Attributes:
-        start_s: where it begins in the file, in seconds.
-        end_s: where it ends, or None for the end of the file.
+        spans: where each begins and ends.
     """
 
-    start_s: float = 0.0
-    end_s: float | None = None
+    spans: Sequence[Span] = (WHOLE,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +54,13 @@ class EmbeddedExample:
     unusual: tuple[str, ...]
 
 
+Embedded: TypeAlias = list[EmbeddedExample | AudioError]
+"""The examples of a file; in the place of one that has no vectors, what is wrong with it."""
+
+
 def example_workers(
     model: str, layers: tuple[str, ...], *, kit: str | None, device: str, max_duration_s: float, n_workers: int | None
-) -> Processes[ExampleTask, EmbeddedExample]:
+) -> Processes[ExampleTask, Embedded]:
     """Make the workers.
 
     Args:
@@ -78,79 +81,101 @@ def example_workers(
     return Processes("taggram.learning._example_worker", settings, _read, n_workers)
 
 
-def embed_example(
-    embedder: PatchEmbedder,
-    source: Source,
-    sample_rate: int,
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    max_duration_s: float = MAX_DURATION_S,
-) -> EmbeddedExample:
-    """Turn an example into vectors.
+def by_file(sources: Iterable[Source]) -> list[list[int]]:
+    """Put the places of those sources together that are one file.
+
+    Args:
+        sources: of examples.
+
+    Returns:
+        Places, a list a file; what is no path is a file of its own.
+    """
+    places: dict[str | int, list[int]] = {}
+    for place, source in enumerate(sources):
+        places.setdefault(fsdecode(source) if isinstance(source, str | PathLike) else place, []).append(place)
+    return list(places.values())
+
+
+def embed_example(embedder: PatchEmbedder, source: Source, sample_rate: int) -> EmbeddedExample:
+    """Turn a whole sound into vectors.
 
     Args:
         embedder: of the network.
         source: the sound, which is read once for each of `SEMITONES`.
         sample_rate: of the network, in Hz.
-        start_s: where the example begins in the sound, in seconds.
-        end_s: where it ends, or None for the end of the sound.
-        max_duration_s: longest sound that is taken, in seconds.
 
     Returns:
         Its vectors.
 
     Raises:
-        AudioError: the sound cannot be read, ends before the example begins, or is silent.
+        AudioError: the sound cannot be read, or is silent.
     """
-    digest = hashlib.sha256()
-    vectors, semitones = [], []
-    unusual: tuple[str, ...] = ()
-    for step in SEMITONES:
-        rate = round(sample_rate / 2 ** (step / 12))  # played at the network's rate, it sounds higher
-        with SoundStream(source, sample_rate=rate, max_duration_s=max_duration_s) as sound:
-            blocks = between(sound, round(start_s * rate), None if end_s is None else round(end_s * rate))
-            if step == 0:
-                blocks = _hashed(blocks, digest)
-            rows = _spread(_heard(embedder, blocks, sound.name, start_s))
-            unusual = sound.unusual
-        vectors.append(rows)
-        semitones.append(np.full(len(rows), step, np.int8))
-    return EmbeddedExample(
-        np.concatenate(vectors), np.concatenate(semitones), digest.hexdigest()[:HASH_DIGITS], unusual
-    )
-
-
-def _heard(embedder: PatchEmbedder, blocks: Iterator[Samples], name: str, start_s: float) -> PatchVectors:
-    """Compute the vectors of the patches; an example without any sound is refused."""
-    try:
-        found = embedder.embed(blocks)
-    except NoSamplesError as error:
-        where = f"it ends before {start_s:g} s, where the example begins" if start_s else "there are no samples in it"
-        raise AudioError(where, name) from error
-    if not found.peaks.any():
-        raise AudioError("it is silent, so nothing can be learned from it", name)
+    (found,) = embed_spans(embedder, source, sample_rate, [WHOLE])
+    if isinstance(found, AudioError):
+        raise found
     return found
 
 
-def _spread(found: PatchVectors) -> NDArray[np.float32]:
-    """Choose patches that are no pauses, evenly spread."""
-    heard = np.flatnonzero(found.peaks > SOFT * found.peaks.max())
-    places = np.linspace(0, len(heard) - 1, min(len(heard), MOST_PATCHES)).round().astype(int)
-    chosen: NDArray[np.float32] = found.vectors[heard[places]]
-    return chosen
+def embed_spans(
+    embedder: PatchEmbedder,
+    source: Source,
+    sample_rate: int,
+    spans: Sequence[Span],
+    *,
+    max_duration_s: float = MAX_DURATION_S,
+    tell: Tell = lambda _: None,
+) -> Embedded:
+    """Turn parts of a sound into vectors.
+
+    Args:
+        embedder: of the network.
+        source: the sound, which is read once for each of `SEMITONES`.
+        sample_rate: of the network, in Hz.
+        spans: where each part begins and ends.
+        max_duration_s: longest sound that is taken, in seconds.
+        tell: is told the seconds of the sound that are done.
+
+    Returns:
+        Of each part its vectors; or what is wrong: the sound cannot be read, ends before the part begins, or is silent.
+    """
+    digests = [hashlib.sha256() for _ in spans]
+    rows: list[list[NDArray[np.float32]]] = [[] for _ in spans]
+    unusual: dict[int, tuple[str, ...]] = {}
+    errors: dict[int, AudioError] = {}
+    for step in SEMITONES:
+        rate = round(sample_rate / 2 ** (step / 12))  # played at the network's rate, it sounds higher
+        parts = {
+            place: Part(span, rate, embedder.cutter(), digests[place] if step == 0 else None)
+            for place, span in enumerate(spans)
+            if place not in errors
+        }
+        for place, patches, odd in patches_of(parts, source, rate, MOST_PATCHES, max_duration_s, tell):
+            if isinstance(patches, AudioError):
+                errors[place] = patches
+            else:
+                rows[place].append(embedder.vectors(patches))
+                unusual[place] = odd
+    return [
+        errors[place] if place in errors else _joined(rows[place], digests[place], unusual[place])
+        for place in range(len(spans))
+    ]
 
 
-def _hashed(blocks: Iterator[Samples], digest: Any) -> Iterator[Samples]:
-    """Give blocks on, and put their samples into a hash."""
-    for block in blocks:
-        digest.update(np.ascontiguousarray(block).data)
-        yield block
+def _joined(rows: list[NDArray[np.float32]], digest: Any, unusual: tuple[str, ...]) -> EmbeddedExample:
+    semitones = np.repeat(np.array(SEMITONES, np.int8), [len(some) for some in rows])
+    return EmbeddedExample(np.concatenate(rows), semitones, digest.hexdigest()[:HASH_DIGITS], unusual)
 
 
-def _read(task: ExampleTask, fields: Message) -> EmbeddedExample:  # noqa: ARG001 (all of its kind are called alike)
+def _read(task: ExampleTask, fields: Message) -> Embedded:  # noqa: ARG001 (all of its kind are called alike)
     """Make a result of what a worker sent."""
-    return EmbeddedExample(**{**fields, "unusual": tuple(fields["unusual"])})
+    ends = np.cumsum(fields["counts"])[:-1]
+    vectors, semitones = (np.split(fields[name], ends) for name in ("vectors", "semitones"))
+    return [
+        AudioError(one["error"])
+        if "error" in one
+        else EmbeddedExample(rows, steps, one["sound"], tuple(one["unusual"]))
+        for one, rows, steps in zip(fields["examples"], vectors, semitones)
+    ]
 
 
 # -- inside of a worker ------------------------------------------------------------------------------------------------
@@ -166,17 +191,29 @@ def _make(settings: Message) -> Do:
     tagger = Tagger(**settings["tagger"])
     embedder = tagger.embedder(settings["layers"])
 
-    def do(fields: Message, tell: Tell) -> Message:  # noqa: ARG001 (an example is short)
-        task = ExampleTask(**fields)
-        found = embed_example(
-            embedder, task.path, tagger.model.frontend.sample_rate, start_s=task.start_s, end_s=task.end_s,
-            max_duration_s=tagger.max_duration_s,
+    def do(fields: Message, tell: Tell) -> Message:
+        found = embed_spans(
+            embedder, fields["path"], tagger.model.frontend.sample_rate, fields["spans"],
+            max_duration_s=tagger.max_duration_s, tell=tell,
         )  # fmt: skip
-        return {
-            "vectors": found.vectors, "semitones": found.semitones, "sound": found.sound, "unusual": found.unusual,
-        }  # fmt: skip
+        return _sent(found)
 
     return do
+
+
+def _sent(found: Embedded) -> Message:
+    """Make what is sent of the examples of a file; those without vectors have no row."""
+    good = [one for one in found if isinstance(one, EmbeddedExample)]
+    examples = [
+        {"error": one.reason} if isinstance(one, AudioError) else {"sound": one.sound, "unusual": list(one.unusual)}
+        for one in found
+    ]
+    return {
+        "examples": examples,
+        "counts": [0 if isinstance(one, AudioError) else len(one.vectors) for one in found],
+        "vectors": np.concatenate([one.vectors for one in good]) if good else np.zeros((0, 0), np.float32),
+        "semitones": np.concatenate([one.semitones for one in good]) if good else np.zeros(0, np.int8),
+    }
 
 
 if __name__ == "__main__":

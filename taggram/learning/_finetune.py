@@ -17,21 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taggram._kit_network import put_in
-from taggram._patch_vectors import PatchEmbedder, between
-from taggram.audio import SoundStream, Source
-from taggram.errors import TrainingError
+from taggram._patch_vectors import PatchEmbedder
+from taggram.audio import Source
+from taggram.errors import AudioError, TrainingError
 from taggram.kit import KitTask, unit_rows
-from taggram.learning._example_worker import embed_example
+from taggram.learning._example_patches import Part, Span, patches_of
+from taggram.learning._example_worker import EmbeddedExample, by_file, embed_spans
 from taggram.learning._kit_fit import Heard, recordings
 from taggram.learning._kit_validation import Validated, goodness
+from taggram.learning._listening import Told
 from taggram.learning.config import FitConfig
 from taggram.learning.kit_methods import METHODS, Lesson, fit_linear, logits_of
 from taggram.learning.patch_fit import PatchSet, fit_patches
 from taggram.models._contract import TaggingModel
 from taggram.tagger import Tagger
 
-Part: TypeAlias = tuple[Source, float, float | None]
-"""A sound, and where the example begins and ends in it, in seconds."""
+Sound: TypeAlias = tuple[Source, Span]
+"""A sound, and where the example begins and ends in it."""
 
 MOST_PATCHES = 4  # of an example that the network is trained on
 HELD_OUT = 3  # of so many recordings of a tag, one is held out first, to see how good the tuned network is
@@ -55,17 +57,17 @@ class Tuned:
 
 
 def tune_on(
-    parts: Sequence[Part],
+    sounds: Sequence[Sound],
     heard: Heard,
     tagger: Tagger,
     task: KitTask,
     epochs: int,
-    told: Callable[[str, int, int], object],
+    told: Told,
 ) -> Tuned:
     """Train a network further on examples.
 
     Args:
-        parts: the sound of each example.
+        sounds: that of each example.
         heard: the examples; their vectors are not used.
         tagger: has the network, which is left as it is, and the longest sound that is taken.
         task: whether exactly one tag holds.
@@ -83,7 +85,7 @@ def tune_on(
     if len(tags) < 2:
         raise TrainingError(f"there are examples of {len(tags)} tags; a network is tuned on 2 at least.")
     embedder = tagger.embedder(tagger.model.layers()[-1:])
-    inputs = [_inputs(part, embedder, tagger) for part in parts]
+    inputs = _inputs(sounds, embedder, tagger, told)
 
     def tuned_without(out: NDArray[np.bool_], name: str) -> tuple[dict[str, NDArray[np.float16]], Heard]:
         kept = np.flatnonzero(~out)
@@ -91,7 +93,7 @@ def tune_on(
             tagger.model, [inputs[place] for place in kept], labels[kept], task, epochs, str(tagger.device),
             lambda epoch: told(name, epoch, epochs),
         )  # fmt: skip
-        return tensors, _heard_again(parts, heard, _with(tagger.model, tensors), tagger)
+        return tensors, _heard_again(sounds, heard, _with(tagger.model, tensors), tagger, told)
 
     out = _to_hold_out(labels, recordings(heard.examples))
     held_out = None
@@ -102,16 +104,19 @@ def tune_on(
     return Tuned(tensors=tensors, heard=again, held_out=held_out)
 
 
-def _inputs(part: Part, embedder: PatchEmbedder, tagger: Tagger) -> Tensor:
-    """Give patches of an example as the network sees them, evenly spread."""
-    source, start_s, end_s = part
+def _inputs(sounds: Sequence[Sound], embedder: PatchEmbedder, tagger: Tagger, told: Told) -> list[Tensor]:
+    """Give patches of the examples as the network sees them."""
     rate = tagger.model.frontend.sample_rate
-    with SoundStream(source, sample_rate=rate, max_duration_s=tagger.max_duration_s) as sound:
-        patches = embedder.inputs(
-            between(sound, round(start_s * rate), None if end_s is None else round(end_s * rate))
-        ).cpu()
-    places = np.linspace(0, len(patches) - 1, min(len(patches), MOST_PATCHES)).round().astype(int)
-    return patches[places]
+    inputs: dict[int, Tensor] = {}
+    for places in by_file([source for source, _ in sounds]):
+        parts = {place: Part(sounds[place][1], rate, embedder.cutter()) for place in places}
+        source = sounds[places[0]][0]
+        for place, patches, _ in patches_of(parts, source, rate, MOST_PATCHES, tagger.max_duration_s, lambda _: None):
+            if isinstance(patches, AudioError):
+                raise patches
+            inputs[place] = embedder.inputs(patches).cpu()
+            told("heard for tuning", len(inputs), len(sounds))
+    return [inputs[place] for place in range(len(sounds))]
 
 
 def _trained(
@@ -151,14 +156,20 @@ def _with(model: TaggingModel, tensors: dict[str, NDArray[np.float16]]) -> Taggi
     return tuned.eval()
 
 
-def _heard_again(parts: Sequence[Part], heard: Heard, model: TaggingModel, tagger: Tagger) -> Heard:
+def _heard_again(sounds: Sequence[Sound], heard: Heard, model: TaggingModel, tagger: Tagger, told: Told) -> Heard:
     """Give the examples with the vectors of the last layer of a network."""
     own = Tagger(model, device=str(tagger.device), max_duration_s=tagger.max_duration_s)
     embedder, rate = own.embedder(model.layers()[-1:]), model.frontend.sample_rate
-    found = [
-        embed_example(embedder, source, rate, start_s=start_s, end_s=end_s, max_duration_s=tagger.max_duration_s)
-        for source, start_s, end_s in parts
-    ]
+    by_place: dict[int, EmbeddedExample] = {}
+    for places in by_file([source for source, _ in sounds]):
+        spans = [sounds[place][1] for place in places]
+        again = embed_spans(embedder, sounds[places[0]][0], rate, spans, max_duration_s=tagger.max_duration_s)
+        for place, one in zip(places, again):
+            if isinstance(one, AudioError):
+                raise one
+            by_place[place] = one
+        told("heard with the tuned network", len(by_place), len(sounds))
+    found = [by_place[place] for place in range(len(sounds))]
     return replace(
         heard,
         vectors=np.concatenate([one.vectors for one in found]),

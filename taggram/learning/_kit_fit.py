@@ -208,7 +208,8 @@ def _validated(
     """
     if is_tuned:
         return (METHODS[0] if method in {"auto", "finetune"} else cast("Method", method)), [], None
-    folds, compared = folds_of(lesson, MOST_ONE_BY_ONE), []
+    folds = folds_of(lesson, MOST_ONE_BY_ONE)
+    compared: list[Validated] = []
     chosen = cast("Method", method)
     if method == "auto":
         fewer = folds_of(lesson, MOST_LEFT_OUT)

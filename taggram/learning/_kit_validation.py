@@ -61,7 +61,8 @@ class Validated:
     @property
     def was_left_out(self) -> Flags:
         """(examples,) whether each was."""
-        return ~np.isnan(self.logits).any(1)
+        was: Flags = np.isnan(self.logits).sum(1) == 0
+        return was
 
     def facts(self, labels: Flags) -> dict[str, Any]:
         """Sum it up in plain values.
@@ -96,7 +97,7 @@ def folds_of(lesson: Lesson, most_left_out: int) -> Folds | None:
         The folds. Parts of one recording are left out together; if no tag has two recordings, they are left out as if
         each were one, which `how` says. None where no example can be left out.
     """
-    has_tag = lesson.labels.any(1)
+    has_tag: Flags = lesson.labels.sum(1) > 0
     units, way = lesson.recording, "recording-wise "
     if not (has_tag & (can_be := _can_be_left_out(lesson, units))).any():
         units, way = np.arange(lesson.n_examples), "segment-wise "
@@ -117,14 +118,14 @@ def folds_of(lesson: Lesson, most_left_out: int) -> Folds | None:
 def _can_be_left_out(lesson: Lesson, units: NDArray[np.int64]) -> Flags:
     """Tell of each example whether its tags are learned from other units as well."""
     n_units = np.array([len(np.unique(units[has])) for has in lesson.labels.T])
-    can_be: Flags = ~(lesson.labels & (n_units < 2)).any(1)
+    can_be: Flags = (lesson.labels & (n_units < 2)).sum(1) == 0
     return can_be
 
 
 def _without_lost_tags(lesson: Lesson, out: Flags) -> Flags:
     """Keep the examples of tags that would all be left out at once."""
     lost = ~lesson.labels[~out].any(0)
-    kept: Flags = out & ~lesson.labels[:, lost].any(1)
+    kept: Flags = out & ~lesson.labels[:, lost].any(axis=1)
     return kept
 
 
@@ -220,7 +221,7 @@ def temperature(logits: Array, labels: Flags, task: KitTask) -> float:
     if task == "one":
         others = known & ~labels
         kept = others.any(1) & (known & labels).any(1)
-        logits, labels, known, others = (array[kept] for array in (logits, labels, known, others))
+        logits, labels, known, others = logits[kept], labels[kept], known[kept], others[kept]
         wanted = np.where(labels, 1 - soft, soft / np.maximum(others.sum(1, keepdims=True), 1))
         logits = logits - np.mean(logits, axis=1, keepdims=True, where=known)
     else:

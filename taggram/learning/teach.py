@@ -6,35 +6,31 @@ An example becomes a vector a patch, by a network that stays as it is, and a lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike, fsdecode
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from os import PathLike
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taggram._checks import check_choice, check_count, check_flag
 from taggram._kit_network import model_of_kit
-from taggram.audio import MAX_DURATION_S, Source
-from taggram.errors import ConfigError, TaggramError, TrainingError, check_above_zero, printable, unknown_name
-from taggram.kit import Kit, KitExample, KitTask, open_kit
-from taggram.learning._example_worker import EmbeddedExample, ExampleTask, embed_example, example_workers
-from taggram.learning._finetune import Part, tune_on
-from taggram.learning._kit_fit import CHOICES, MEAN_AND_MAX, Choice, Heard, Network, fit_kit
-from taggram.learning.examples import Example, read_examples
+from taggram.audio import MAX_DURATION_S
+from taggram.errors import ConfigError, check_above_zero, printable, unknown_name
+from taggram.kit import Kit, KitTask, open_kit
+from taggram.learning._example_worker import EmbeddedExample
+from taggram.learning._finetune import tune_on
+from taggram.learning._kit_fit import CHOICES, Choice, Network, fit_kit
+from taggram.learning._known_examples import KnownExamples
+from taggram.learning._listening import Examples, ExampleSound, Listener, Told, default_layers, find_sounds
 from taggram.results import Failure
-from taggram.tagger import DEFAULT_MODEL, Tagger, settings_for_workers
+from taggram.tagger import DEFAULT_MODEL, Tagger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from taggram.models._contract import TaggingModel
-
-Examples: TypeAlias = str | PathLike[str] | Mapping[str, Sequence[Source]]
-"""A folder with a folder for each tag, a CSV file, or a dict from each tag to its sounds."""
-Told: TypeAlias = Callable[[str, int, int], object]
-"""Is told what is being done, how much of it is done, and how much there is."""
 
 EPOCHS = 10  # of "finetune"
 
@@ -101,18 +97,17 @@ def teach(
     _check_options(task, method, none_of_these, is_tuned=method == "finetune")
     check_above_zero(max_duration_s=max_duration_s)
     _check_epochs(epochs, method)
-    found, notes, from_folder = _found(examples)
+    found, notes, comes_twice = find_sounds(examples)
     tunes = method == "finetune"
-    listener = _Listener(model, layers, kit=None, device=device, max_duration_s=max_duration_s, tunes=tunes)
+    listener = Listener(model, layers, kit=None, device=device, max_duration_s=max_duration_s, tunes=tunes)
     new = listener.listen(found, n_workers, told)
-    known = _Known(task, from_folder or isinstance(examples, Mapping))
+    known = KnownExamples(task, comes_twice)
     known.take(new)
     heard, network, held_out = known.heard(), listener.network, None
     if tunes:
-        epochs = EPOCHS if epochs is None else epochs
-        parts = {found.sound: sound.part for sound, found in reversed(new)}
-        of_examples = [parts[example.sound] for example in heard.examples]
-        tuned = tune_on(of_examples, heard, listener.tagger, task, epochs, told)
+        sounds = {found.sound: (sound.source, sound.span) for sound, found in reversed(new)}
+        of_examples = [sounds[example.sound] for example in heard.examples]
+        tuned = tune_on(of_examples, heard, listener.tagger, task, epochs or EPOCHS, told)
         heard, held_out = tuned.heard, tuned.held_out
         network = replace(network, tuned=tuned.tensors)
     kit = fit_kit(
@@ -152,14 +147,14 @@ def teach_embedded(
         raise ConfigError("finetune trains the network on sound; there are only vectors here.")
     layers = default_layers(tagger.model)
     n_features = tagger.embedder(layers).n_features()
-    known = _Known(task, joins=True)
+    known = KnownExamples(task, joins=True)
     for name, tags, found in examples:
         if found.vectors.shape[1] != n_features:
             raise ConfigError(
                 f"{printable(name)} has vectors of {found.vectors.shape[1]} features; those of {tagger.name} have "
                 f"{n_features}. Have it embedded by that model."
             )
-        known.take([(_Sound(b"", tags, name), found)])
+        known.take([(ExampleSound(b"", tags, name), found)])
     heard = known.heard()
     network = Network(model=tagger.name, layers=layers, features_sha256=features_sha256(tagger.model))
     kit = fit_kit(heard, network, task=task, method=method, none_of_these=none_of_these, told=lambda _: None)
@@ -203,11 +198,11 @@ def add_examples(
     place = None if isinstance(kit, Kit) else kit
     old = open_kit(kit)
     method, none_of_these = _as_before(old, method, none_of_these)
-    found, notes, from_folder = _found(examples)
+    found, notes, comes_twice = find_sounds(examples)
     network = model_of_kit(old, place) if model is None else model
-    listener = _Listener(network, old.layers, kit=(old, place), device=device, max_duration_s=max_duration_s)
+    listener = Listener(network, old.layers, kit=(old, place), device=device, max_duration_s=max_duration_s)
     new = listener.listen(found, n_workers, told)
-    known = _Known(old.task, from_folder or isinstance(examples, Mapping), old)
+    known = KnownExamples(old.task, comes_twice, old)
     known.take(new)
     changed = fit_kit(
         known.heard(), _network_of(old), task=old.task, method=method, none_of_these=none_of_these, told=_step(told)
@@ -244,25 +239,12 @@ def remove_tags(
     for tag in tags:
         if tag not in old.taught_tags:
             raise unknown_name("tag", tag, old.taught_tags, f"The tags of the kit are {', '.join(old.taught_tags)}")
-    known = _Known(old.task, False, old)
+    known = KnownExamples(old.task, False, old)
     known.forget(tags)
     changed = fit_kit(
         known.heard(), _network_of(old), task=old.task, method=method, none_of_these=none_of_these, told=_step(told)
     )
     return Taught(kit=changed)
-
-
-def default_layers(model: TaggingModel) -> tuple[str, ...]:
-    """Say on which layers of a network is taught where none is named.
-
-    Args:
-        model: the network.
-
-    Returns:
-        Mean and maximum over time of all convolutions, as musicnn has them, which tell short sounds apart better than
-        what feeds its head; of networks without these, the layer that feeds the head.
-    """
-    return MEAN_AND_MAX if set(MEAN_AND_MAX) <= set(model.layers()) else model.layers()[-1:]
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -309,238 +291,7 @@ def _step(told: Told) -> Callable[[str], object]:
     return lambda step: told(step, 0, 0)
 
 
-# -- listening ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """A sound that is to be learned from: where it is, its tags and what it is called."""
-
-    source: Source
-    tags: tuple[str, ...]
-    name: str
-    start_s: float = 0.0
-    end_s: float | None = None
-
-    @property
-    def task(self) -> ExampleTask:
-        """The same for a worker process; the source is a path."""
-        return ExampleTask(fsdecode(cast("str | PathLike[str]", self.source)), self.start_s, self.end_s)
-
-    @property
-    def part(self) -> Part:
-        """Where it is, and where it begins and ends there."""
-        return self.source, self.start_s, self.end_s
-
-
-def _found(examples: Examples) -> tuple[list[_Sound], tuple[str, ...], bool]:
-    """Find the examples; give them, what is odd, and whether they lay in folders."""
-    if not isinstance(examples, Mapping):
-        found = read_examples(examples)
-        return [_sound_of(example) for example in found.examples], found.notes, found.from_folder
-    sounds = []
-    for tag, sources in examples.items():
-        if isinstance(sources, str | bytes | PathLike) or not isinstance(sources, Sequence):
-            raise ConfigError(f"the examples of {tag!r} are {type(sources).__name__}; wanted a list of sounds.")
-        for place, source in enumerate(sources):
-            name = fsdecode(source) if isinstance(source, str | PathLike) else f"{tag} {place + 1}"
-            sounds.append(_Sound(source, (tag,), name))
-    return sounds, (), False
-
-
-def _sound_of(example: Example) -> _Sound:
-    return _Sound(example.path, example.tags, example.name, example.start_s, example.end_s)
-
-
-class _Listener:
-    """Turns examples into vectors: in worker processes where these can build the network, and else in this one.
-
-    To be read: `failures` and `notes` of what was listened to.
-
-    Args:
-        model: the network.
-        layers: whose values make the vector; None is the default.
-        kit: a kit that is changed, and its file, or None.
-        device: what torch computes on.
-        max_duration_s: longest file that is taken.
-        tunes: whether the network is to be trained, so that it is needed here, and its last layer.
-    """
-
-    def __init__(
-        self,
-        model: str | PathLike[str] | TaggingModel,
-        layers: Sequence[str] | None,
-        *,
-        kit: tuple[Kit, str | PathLike[str] | None] | None,
-        device: str,
-        max_duration_s: float,
-        tunes: bool = False,
-    ) -> None:
-        self.failures: list[Failure] = []
-        self.notes: list[str] = []
-        self._model = fsdecode(model) if isinstance(model, PathLike) else model
-        self._device, self._max_duration_s = device, max_duration_s
-        self._kit = None if kit is None else kit[0]
-        self._kit_place = None if kit is None or kit[1] is None else fsdecode(kit[1])
-        self.tagger = Tagger(
-            self._model, device=device, max_duration_s=max_duration_s, kit=self._kit_place or self._kit
-        )
-        own = self.tagger.model.layers()
-        if tunes:
-            if layers is not None:
-                raise ConfigError("layers are for a network that stays as it is; with finetune it is the last one.")
-            layers = own[-1:]
-        self.layers = tuple(layers or default_layers(self.tagger.model))
-        for layer in self.layers:
-            self.tagger.model.check_layer(layer)
-        if len(set(self.layers)) < len(self.layers):
-            raise ConfigError(f"a layer is named twice in {', '.join(self.layers)}; once is enough.")
-        self.sounds: list[_Sound] = []
-
-    @property
-    def network(self) -> Network:
-        """What a kit says of the network."""
-        from taggram.models._fingerprint import features_sha256
-
-        name = self._model if isinstance(self._model, str) else self.tagger.name
-        return Network(model=name, layers=self.layers, features_sha256=features_sha256(self.tagger.model))
-
-    def listen(
-        self, sounds: Sequence[_Sound], n_workers: int | None, told: Told
-    ) -> list[tuple[_Sound, EmbeddedExample]]:
-        """Give the vectors of the sounds that could be read."""
-        heard = []
-        results = self._with_workers(sounds, n_workers) if self._workers_can(sounds) else self._here(sounds)
-        for n_done, (sound, result) in enumerate(zip(sounds, results), 1):
-            told(sound.name, n_done, len(sounds))
-            if isinstance(result, Failure):
-                self.failures.append(replace(result, path=sound.name))
-                continue
-            if result.unusual:
-                self.notes.append(f"{printable(sound.name)}: {'; '.join(result.unusual)}")
-            heard.append((sound, result))
-        if not heard:
-            why = f" ({self.failures[0].message})" if self.failures else ""
-            raise TrainingError(f"none of the {len(sounds)} examples could be read{why}.")
-        self.sounds = [sound for sound, _ in heard]
-        return heard
-
-    def _workers_can(self, sounds: Sequence[_Sound]) -> bool:
-        """Tell whether worker processes can do it: all are files, and the network is built there as here."""
-        are_files = all(isinstance(sound.source, str | PathLike) for sound in sounds)
-        if self._kit is not None and self._kit_place is None:
-            return False
-        return are_files and settings_for_workers({"model": self._model, "options": {}}) is not None
-
-    def _with_workers(self, sounds: Sequence[_Sound], n_workers: int | None) -> Iterator[EmbeddedExample | Failure]:
-        if n_workers is None and self.tagger.device.type != "cpu":
-            n_workers = 1  # as for tagging: more would each need a context on the device
-        workers = example_workers(
-            str(self._model), self.layers, kit=self._kit_place, device=self._device,
-            max_duration_s=self._max_duration_s, n_workers=n_workers,
-        )  # fmt: skip
-        with workers:
-            yield from workers.run(sound.task for sound in sounds)
-
-    def _here(self, sounds: Iterable[_Sound]) -> Iterator[EmbeddedExample | Failure]:
-        embedder = self.tagger.embedder(self.layers)
-        for sound in sounds:
-            try:
-                yield embed_example(
-                    embedder, sound.source, self.tagger.model.frontend.sample_rate, start_s=sound.start_s,
-                    end_s=sound.end_s, max_duration_s=self._max_duration_s,
-                )  # fmt: skip
-            except TaggramError as error:  # one file must not cost the next one
-                yield Failure.of(sound.name, error)
-
-
-# -- what is known -----------------------------------------------------------------------------------------------------
-
-
-class _Known:
-    """The examples of a kit, old and new. To be read: `notes`.
-
-    Args:
-        task: whether exactly one tag holds.
-        joins: whether one sound that comes with several tags has them all, where several may hold.
-        kit: whose examples are known already, or None.
-    """
-
-    def __init__(self, task: KitTask, joins: bool, kit: Kit | None = None) -> None:
-        self.notes: list[str] = []
-        self._task, self._joins = task, joins
-        self._examples: list[KitExample] = []
-        self._rows: list[tuple[NDArray[np.floating], NDArray[np.int8]]] = []
-        if kit is None:
-            return
-        for place, example in enumerate(kit.examples):
-            chosen = kit.rows.example == place
-            self._examples.append(example)
-            self._rows.append((_as_they_came(kit, kit.rows.vectors[chosen]), kit.rows.semitones[chosen]))
-
-    def take(self, new: Iterable[tuple[_Sound, EmbeddedExample]]) -> None:
-        """Take new examples in.
-
-        Args:
-            new: sounds and their vectors.
-
-        Raises:
-            TrainingError: one sound has two tags where exactly one holds, or an example has none or several.
-        """
-        for sound, found in new:
-            if self._task == "one" and len(sound.tags) != 1:
-                raise TrainingError(
-                    f"{printable(sound.name)} has {len(sound.tags) or 'no'} tags; exactly one is wanted, or the task "
-                    "'several' (--task several)."
-                )
-            example = KitExample(sound.name, sound.tags, found.sound)
-            place = next((at for at, other in enumerate(self._examples) if other.sound == found.sound), None)
-            if place is None:
-                self._examples.append(example)
-                self._rows.append((found.vectors, found.semitones))
-            else:
-                self._examples[place] = self._met_again(self._examples[place], example)
-
-    def _met_again(self, old: KitExample, new: KitExample) -> KitExample:
-        """Say what becomes of an example whose sound is known already."""
-        if set(old.tags) == set(new.tags):
-            self.notes.append(f"{printable(new.name)} is the same sound as {printable(old.name)}, and counts once")
-            return old
-        if self._task == "several" and self._joins:
-            return replace(old, tags=tuple(dict.fromkeys((*old.tags, *new.tags))))
-        raise TrainingError(
-            f"{printable(new.name)} ({printable(', '.join(new.tags))}) is the same sound as {printable(old.name)} "
-            f"({printable(', '.join(old.tags))}). Leave one out, or let several tags hold (--task several)."
-        )
-
-    def forget(self, tags: Sequence[str]) -> None:
-        """Take tags out, and the examples that have no other."""
-        kept = []
-        for example, rows in zip(self._examples, self._rows):
-            left = tuple(tag for tag in example.tags if tag not in tags)
-            if left or not example.tags:
-                kept.append((replace(example, tags=left), rows))
-        self._examples, self._rows = [example for example, _ in kept], [rows for _, rows in kept]
-
-    def heard(self) -> Heard:
-        """Give all examples with their vectors."""
-        if not self._examples:
-            raise TrainingError("no example is left.")
-        counts = [len(vectors) for vectors, _ in self._rows]
-        return Heard(
-            examples=tuple(self._examples),
-            vectors=np.concatenate([vectors for vectors, _ in self._rows]),
-            example=np.repeat(np.arange(len(counts)), counts).astype(np.int32),
-            semitones=np.concatenate([semitones for _, semitones in self._rows]),
-        )
-
-
-def _as_they_came(kit: Kit, rows: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Turn rows of a kit back into vectors of the network."""
-    live = kit.inverse_scale > 0
-    vectors = np.repeat(kit.mean[None], len(rows), axis=0)
-    vectors[:, live] += rows.astype(np.float32) / kit.inverse_scale[live]
-    return vectors
+# -- what is told ------------------------------------------------------------------------------------------------------
 
 
 def summary(kit: Kit) -> str:
