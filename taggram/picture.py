@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from taggram._files import written_aside
-from taggram.errors import ConfigError
+from taggram.errors import ConfigError, printable
 
 Floats = NDArray[np.float64]
 
@@ -122,12 +123,33 @@ def save_picture(figure: Figure, path: Path) -> None:
         ConfigError: the suffix is none of these.
         OSError: the file cannot be written; nothing is left behind.
     """
+    kind = _format_of(path)
+    with written_aside(path) as aside:
+        figure.savefig(aside, format=kind, dpi=DPI)
+
+
+def check_picture_path(path: Path) -> None:
+    """Refuse a place that no picture can be written to, before there is one.
+
+    Args:
+        path: where a picture is to be written.
+
+    Raises:
+        ConfigError: the suffix is of no format, there is no such folder, or it cannot be written to.
+    """
+    _format_of(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {printable(str(path.parent))} to draw {printable(path.name)} into.")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"the folder {printable(str(path.parent))} cannot be written to.")
+
+
+def _format_of(path: Path) -> str:
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
         known = ", ".join(f".{name}" for name in FORMATS)
         raise ConfigError(f"cannot draw {path.name!r}: the name should end in {known}")
-    with written_aside(path) as aside:
-        figure.savefig(aside, format=kind, dpi=DPI)
+    return kind
 
 
 class _Page:

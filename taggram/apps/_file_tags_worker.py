@@ -10,6 +10,7 @@ from taggram._processes import Do, FileTask, Message, Processes, Tell, serve
 from taggram._workers import Task, make_tagging, read_result
 from taggram.apps.file_tags import FileChange, Outcome, undo_tags, write_tags
 from taggram.errors import FileTagsError
+from taggram.kit import NONE_OF_THESE
 from taggram.results import Embedding, Taggram
 
 AT_WORK = "what reads and writes it"
@@ -116,6 +117,24 @@ def _make(settings: Message) -> Do:
     return do
 
 
+def tags_for_files(result: Taggram, top: int | None, threshold: float) -> list[str]:
+    """Choose the tags that go into a file.
+
+    Args:
+        result: scores of the file.
+        top: at most so many tags, or None for all.
+        threshold: least score of a tag.
+
+    Returns:
+        Names, the best first. That none of the tags of a kit holds is no tag: it is left out, and where it is the best
+        answer, so are all others.
+    """
+    best = [tag for tag, _ in result.top(None, threshold)]
+    if best[:1] == [NONE_OF_THESE]:
+        return []
+    return [tag for tag in best if tag != NONE_OF_THESE][:top]
+
+
 def _write(result: Taggram, how: WriteSettings, tell: Tell) -> FileChange:
     """Write the best tags of a file into it."""
     best = result.top(1)
@@ -123,7 +142,7 @@ def _write(result: Taggram, how: WriteSettings, tell: Tell) -> FileChange:
         return FileChange(outcome=Outcome.not_confident, values={}, before={})
     return write_tags(
         result.path,
-        [tag for tag, _ in result.top(how.top, how.threshold)],
+        tags_for_files(result, how.top, how.threshold),
         field=how.field,
         if_empty=how.if_empty,
         dry_run=how.dry_run,

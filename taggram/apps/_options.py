@@ -1,12 +1,15 @@
-"""Options that are written as KEY=VALUE."""
+"""Options that are written as KEY=VALUE, and which options were given."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taggram.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    import typer
 
 
 def parse_options(words: Iterable[str], *, as_text: Collection[str] = ()) -> dict[str, Any]:
@@ -38,6 +41,23 @@ def parse_options(words: Iterable[str], *, as_text: Collection[str] = ()) -> dic
         except tomllib.TOMLDecodeError:
             options[name] = text
     return options
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Name the options of a command that were given.
+
+    Args:
+        context: of the command.
+
+    Returns:
+        Their names as they are written, such as "--model".
+    """
+    found = set()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.param_type_name == "option" and source is not None and source.name != "DEFAULT":
+            found.add(max(parameter.opts, key=len))
+    return found
 
 
 def _as_tuple(value: Any) -> Any:

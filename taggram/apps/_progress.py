@@ -40,8 +40,16 @@ class FileProgress:
 
     def told(self, path: str, done_s: float) -> None:
         """Take in how many seconds of a file are done; called from other threads."""
+        self.show(f"{printable(Path(path).name)} {clock(done_s)}")
+
+    def show(self, now: str) -> None:
+        """Take in what is done now; called from other threads.
+
+        Args:
+            now: is shown beside the bar.
+        """
         with self._lock:
-            self._show(f"{printable(Path(path).name)} {clock(done_s)}")
+            self._show(now)
 
     def advance(self, now: str = "") -> None:
         """Count one more file, or whatever is counted, as done.

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from taggram._files import cache_home, in_turn
 from taggram._kit_network import model_of_kit
+from taggram.apps._options import given_options
 from taggram.apps._progress import FileProgress, say
 from taggram.apps._tagging import have_at_hand
 from taggram.errors import ConfigError, printable
 from taggram.kit import Kit, check_kit_path
 
 if TYPE_CHECKING:
+    import typer
+
     from taggram.learning.teach import Taught
 
 MOST_NOTES = 10  # that are said; a folder of files with one fault gives one a file
+STAYS = ("--layer", "--task", "--epochs")  # what a kit was made with
+FOR_LISTENING = ("--model", "--max-duration-s", "--workers", "--device")
+LOCK_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +63,44 @@ class TeachOptions:
         return {"method": self.method, "none_of_these": self.none_of_these}
 
 
+def check_options(context: typer.Context, examples: str | None, *, add: bool, remove: bool) -> None:
+    """Refuse options of a command that do not go together.
+
+    Args:
+        context: of the command.
+        examples: what is learned from, or None.
+        add: whether the examples are added to a kit.
+        remove: whether tags are taken out of a kit.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    given = given_options(context)
+    if add and remove:
+        raise ConfigError("--add and --remove are two steps; do one after the other.")
+    if remove and examples is not None:
+        raise ConfigError("--remove takes tags out of a kit and wants no examples.")
+    if not remove and examples is None:
+        raise ConfigError("there are no examples: give a folder with a folder for each tag, or a CSV file.")
+    if not (add or remove):
+        return
+    if "--replace" in given:
+        raise ConfigError(
+            f"--replace makes a new kit, and {'--add' if add else '--remove'} changes one; give one of them."
+        )
+    if wrong := given.intersection(STAYS):
+        raise ConfigError(f"{min(wrong)} is what the kit was made with, and stays; teach it anew for another.")
+    if remove and (wrong := given.intersection(FOR_LISTENING)):
+        raise ConfigError(f"{min(wrong)} is of no use with --remove, which listens to nothing.")
+
+
 def teach_kit(
     examples: str | None,
     kit: Path,
     options: TeachOptions,
     *,
     add: bool,
+    replace: bool,
     remove: Sequence[str],
     picture: Path | None,
 ) -> bool:
@@ -70,6 +111,7 @@ def teach_kit(
         kit: the file of the kit.
         options: how it is made.
         add: whether the examples are added to the kit.
+        replace: whether a new kit may take the place of one that is there.
         remove: tags that are taken out of the kit.
         picture: where a picture of what is confused is drawn, or None.
 
@@ -77,41 +119,42 @@ def teach_kit(
         Whether all examples could be used.
 
     Raises:
-        ConfigError: options do not go together.
+        ConfigError: a file cannot be written, or a kit is there that is not to be replaced.
         TaggramError: the kit cannot be made; what was there before is as it was.
     """
-    _check_together(examples, options, add=add, remove=remove)
     check_kit_path(kit)
-    if picture is not None and not picture.parent.is_dir():
-        where, name = printable(str(picture.parent)), printable(picture.name)
-        raise ConfigError(f"there is no folder {where} to draw {name} into.")
-    with _Progress() as progress:
-        if examples is None:
-            taught = _with_fewer_tags(kit, options, remove, progress)
-        elif add:
-            taught = _with_more_examples(examples, kit, options, progress)
-        else:
-            taught = _made(examples, options, progress)
-    taught.kit.save(kit)
+    if picture is not None:
+        from taggram.picture import check_picture_path
+
+        check_picture_path(picture)
+    with _alone(kit):
+        if kit.exists() and not (add or remove or replace):
+            name = printable(str(kit))
+            raise ConfigError(
+                f"{name} is there: --add adds the examples to it, --replace makes a new kit in its place."
+            )
+        with _Progress() as progress:
+            if examples is None:
+                taught = _with_fewer_tags(kit, options, remove, progress)
+            elif add:
+                taught = _with_more_examples(examples, kit, options, progress)
+            else:
+                taught = _made(examples, options, progress)
+        taught.kit.save(kit)
     _say_what_came_of_it(taught, kit)
     if picture is not None:
         _draw(taught.kit, picture)
     return not taught.failures
 
 
-def _check_together(examples: str | None, options: TeachOptions, *, add: bool, remove: Sequence[str]) -> None:
-    """Refuse options that do not go together."""
-    if add and remove:
-        raise ConfigError("--add and --remove are two steps; do one after the other.")
-    if remove and examples is not None:
-        raise ConfigError("--remove takes tags out of a kit and wants no examples.")
-    if not remove and examples is None:
-        raise ConfigError("there are no examples: give a folder with a folder for each tag, or a CSV file.")
-    if not (add or remove):
-        return
-    given = {"--layer": options.layers, "--task": options.task, "--epochs": options.epochs}
-    if wrong := [name for name, value in given.items() if value]:
-        raise ConfigError(f"{wrong[0]} is what the kit was made with, and stays; teach it anew for another.")
+@contextmanager
+def _alone(kit: Path) -> Iterator[None]:
+    """Let nobody else change a kit from reading it to writing it; two that do it at once take turns."""
+    locks = cache_home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(str(kit.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:LOCK_DIGITS]
+    with in_turn(locks / f"kit-{name}"):
+        yield
 
 
 def _made(examples: str, options: TeachOptions, progress: _Progress) -> Taught:
@@ -152,24 +195,25 @@ class _Progress:
     """Shows how many examples were listened to, and then how far the rest is."""
 
     def __init__(self) -> None:
-        self._bars: dict[int, FileProgress] = {}
+        self._bar = FileProgress(0)
+        self._n, self._n_done = 0, 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for bar in self._bars.values():
-            bar.make_way()
+        self._bar.make_way()
 
     def told(self, what: str, n_done: int, n: int) -> None:
-        """Take in how far it is; steps without a number change what stands beside the bar alone."""
-        if n_done == 1 or n not in self._bars:
-            self.__exit__()
-            self._bars[n] = FileProgress(n)
-        if n:
-            self._bars[n].advance(printable(what))
-        else:
-            self._bars[n].told(what, 0.0)
+        """Take in how far it is; without a number, what is done now stands beside the bar."""
+        if not n:
+            self._bar.show(printable(what))
+            return
+        if n != self._n or n_done <= self._n_done:  # another step begins
+            self._bar.make_way()
+            self._bar = FileProgress(n)
+        self._n, self._n_done = n, n_done
+        self._bar.reach(n_done, printable(what))
 
 
 def _say_what_came_of_it(taught: Taught, kit: Path) -> None:

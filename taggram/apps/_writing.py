@@ -12,9 +12,12 @@ from taggram._sound_files import list_files
 from taggram.apps._file_tags_check import load_mutagen
 from taggram.apps._file_tags_fields import OWN, find_field, preset_field
 from taggram.apps._file_tags_worker import UndoWorkers, WriteSettings, WrittenTaggram
+from taggram.apps._options import given_options
+from taggram.apps._outputs import DEFAULT_TOP
 from taggram.apps._progress import FileProgress, say
 from taggram.apps.file_tags import FileChange, Outcome
 from taggram.errors import ConfigError, check_above_zero, printable
+from taggram.kit import Kit
 from taggram.results import Failure
 
 if TYPE_CHECKING:
@@ -55,13 +58,32 @@ def check_options(context: typer.Context, *, write: bool, undo: bool) -> None:
     Raises:
         ConfigError: they do not.
     """
-    given = _given(context)
+    given = given_options(context)
     if undo:
         _refuse(given - set(FOR_UNDOING), "is of no use with --undo, which takes tags out and tags nothing")
     elif not write:
         _refuse(given & {*FOR_WRITING, *FOR_BOTH}, "says how tags go into files; it wants --write")
     if {"--field", "--preset"} <= given:
         raise ConfigError("--field and --preset both say where tags go; give one of them.")
+
+
+def default_top(threshold: float, kit: str | None) -> int | None:
+    """Say how many tags are wanted where it is not said.
+
+    Args:
+        threshold: least score of a tag.
+        kit: file of a kit whose tags are written into files, or None.
+
+    Returns:
+        One where exactly one of the kit's tags holds, since the next best are wrong then; else three, or all (None)
+        that reach a threshold.
+
+    Raises:
+        KitError: the kit cannot be used.
+    """
+    if kit is not None and Kit.load(kit).task == "one":
+        return 1
+    return None if threshold else DEFAULT_TOP
 
 
 def write_settings(
@@ -165,16 +187,6 @@ def _print_undone(file: str, change: FileChange, tally: Tally) -> None:
         say(f"{printable(file)}: note: {'; '.join(change.notes)}")
     if change.outcome is Outcome.taken_out:
         print(f"{printable(file)}\t{change}", flush=True)
-
-
-def _given(context: typer.Context) -> set[str]:
-    """Name the options that were given, as they are written."""
-    found = set()
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.param_type_name == "option" and source is not None and source.name != "DEFAULT":
-            found.add(max(parameter.opts, key=len))
-    return found
 
 
 def _refuse(options: Collection[str], reason: str) -> None:

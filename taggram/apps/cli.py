@@ -22,7 +22,7 @@ from typer import Argument, Exit, Option
 from typer.core import TyperGroup
 
 import taggram
-from taggram.apps._outputs import DEFAULT_TOP, Format, ListFormat, TableFormat
+from taggram.apps._outputs import Format, ListFormat, TableFormat
 from taggram.apps._progress import say
 from taggram.errors import ConfigError, TaggramError, UnknownNameError, check_above_zero, printable
 
@@ -182,7 +182,12 @@ def tag(
     ] = None,
     top: Annotated[
         int | None,
-        Option("--top", min=1, metavar="N", help="At most so many tags (default: 3; all with --threshold)."),
+        Option(
+            "--top",
+            min=1,
+            metavar="N",
+            help="At most so many tags (default: 3; all with --threshold; 1 to --write those of a kit of task one).",
+        ),
     ] = None,
     threshold: Annotated[
         float, Option("--threshold", min=0, max=1, metavar="SCORE", help="Least score of a tag.")
@@ -254,7 +259,7 @@ def tag(
     With --write the tags go into the files as well, and --undo takes these out again.
     """
     from taggram.apps._tagging import TaggerSettings, TagOutput, run_tagging, run_watching
-    from taggram.apps._writing import check_options, run_undo, write_settings
+    from taggram.apps._writing import check_options, default_top, run_undo, write_settings
 
     check_options(context, write=write, undo=undo)
     if undo:
@@ -262,8 +267,8 @@ def tag(
         raise Exit(0 if done else 1)
     if not 0 <= threshold <= 1:  # not a number passes the check of a range
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
-    if top is None and threshold == 0:
-        top = DEFAULT_TOP
+    if top is None:
+        top = default_top(threshold, kit if write else None)
     settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, kit)
     output = TagOutput(kind=kind, path=out, top=top, threshold=threshold, over_time=over_time, pictures=picture)
     into_files = None
@@ -306,6 +311,7 @@ def embed(
 
 @app.command()
 def teach(
+    context: typer.Context,
     examples: Annotated[
         str | None,
         Argument(
@@ -316,6 +322,7 @@ def teach(
     *,
     kit: Annotated[Path, Option("--kit", metavar="KIT.safetensors", help="The kit that is written, or changed.")],
     add: Annotated[bool, Option("--add", help="Add the examples to the kit; the old sound is not needed.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Make a new kit in the place of the one that is there.")] = False,
     remove: Annotated[
         list[str] | None, Option("--remove", metavar="TAG", help="Take this tag out of the kit; may be given again.")
     ] = None,
@@ -353,13 +360,15 @@ def teach(
     How good the kit is on examples that it has not seen is printed in one line. Examples that cannot be read are told
     and passed over.
     """
-    from taggram.apps._teaching import TeachOptions, teach_kit
+    from taggram.apps._teaching import TeachOptions, check_options, teach_kit
 
+    check_options(context, examples, add=add, remove=bool(remove))
     options = TeachOptions(
         model=model, layers=tuple(layer or ()), task=task, method=method, none_of_these=none_of_these, epochs=epochs,
         device=device, max_duration_s=max_duration_s, n_workers=workers,
     )  # fmt: skip
-    raise Exit(0 if teach_kit(examples, kit, options, add=add, remove=remove or [], picture=picture) else 1)
+    done = teach_kit(examples, kit, options, add=add, replace=replace, remove=remove or [], picture=picture)
+    raise Exit(0 if done else 1)
 
 
 @app.command()
