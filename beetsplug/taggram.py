@@ -9,8 +9,9 @@ from __future__ import annotations
 import optparse
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import confuse
 import mediafile
 from beets import ui, util
 from beets.dbcore import types
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
     from beets.library import Item, Library
 
 FIELD = "TAGGRAM"
+DEFAULT_TOP = 3  # tags of an item, unless told otherwise
 ATTRIBUTE = "taggram"
 
 
 class TaggramPlugin(BeetsPlugin):
     """Tags items with taggram.
 
-    Settings are those of `taggram tag` (`model`, `top`, `threshold`, `workers`), `auto`: whether imports are tagged,
-    and `force`: whether items that have tags are tagged again.
+    Settings are those of `taggram tag` (`model`, `kit`, `top`, `threshold`, `workers`), `auto`: whether imports are
+    tagged, and `force`: whether items that have tags are tagged again.
     """
 
     item_types = {ATTRIBUTE: types.SEMICOLON_SPACE_DSV}  # noqa: RUF012 (beets takes it like this)
@@ -37,8 +39,9 @@ class TaggramPlugin(BeetsPlugin):
     def __init__(self) -> None:
         super().__init__()
         self.config.add(
-            {"auto": True, "force": False, "model": "musicnn.mtt", "top": 3, "threshold": 0.0, "workers": None}
-        )
+            {"auto": True, "force": False, "model": "musicnn.mtt", "kit": None, "top": None, "threshold": 0.0,
+             "workers": None}
+        )  # fmt: skip
         field = mediafile.ListMediaField(
             mediafile.MP3ListDescStorageStyle(FIELD),
             mediafile.MP4ListStorageStyle(f"----:com.apple.iTunes:{FIELD}"),
@@ -105,18 +108,29 @@ class TaggramPlugin(BeetsPlugin):
         if not wanted:
             return
         import taggram
+        from taggram.apps.file_tags import tags_for_files
 
-        top = self.config["top"].get(int)
+        top, n_workers = self._count("top"), self._count("workers")
         threshold = self.config["threshold"].get(float)
+        if not 0 <= threshold <= 1:
+            raise UserError(f"taggram: threshold is {threshold}; it must be from 0 to 1.")
+        kit = self.config["kit"].get(confuse.Optional(confuse.Filename()))
         paths = [os.fsdecode(util.syspath(item.path)) for item in wanted]
         try:
-            tagger: Any = taggram.Tagger(self.config["model"].get(str))
+            with taggram.Tagger(self.config["model"].get(str), kit=kit) as tagger:
+                if top is None:
+                    top = 1 if kit is not None and tagger.task == "one" else DEFAULT_TOP
+                for item, result in zip(wanted, tagger.tag_many(paths, n_workers=n_workers)):
+                    if isinstance(result, taggram.Failure):
+                        self._log.error("{}: {}", item, result.message)
+                    else:
+                        yield item, tags_for_files(result, top, threshold)
         except taggram.TaggramError as error:
             raise UserError(f"taggram: {error}") from error
-        with tagger:
-            results = tagger.tag_many(paths, n_workers=self.config["workers"].get())
-            for item, result in zip(wanted, results):
-                if isinstance(result, taggram.Failure):
-                    self._log.error("{}: {}", item, result.message)
-                else:
-                    yield item, [tag for tag, _ in result.top(top, threshold)]
+
+    def _count(self, name: str) -> int | None:
+        """Read a setting that is a number from 1 on, or nothing."""
+        value: int | None = self.config[name].get(confuse.Optional(confuse.Integer()))
+        if value is not None and value < 1:
+            raise UserError(f"taggram: {name} is {value}; it must be 1 at least.")
+        return value

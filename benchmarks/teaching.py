@@ -5,8 +5,9 @@
 The folder holds `clips.csv` (path, split, tags) and its files, such as notes of an orchestra's instruments. Of the tags
 of a clip, the one at `--column` is learned, and tags without enough clips are left out. Examples are drawn from the
 part `train`; accuracy is that on all clips of the part `--part`, mean (and deviation) over the draws; 0 examples stands
-for all. What a kit answers is what `taggram tag --kit` answers: the best mean score over the patches of a clip. Nothing
-of the part that is scored is seen in fitting or in choosing a method.
+for all. What a kit answers is the best mean score over the patches of a clip, as `taggram tag --kit` has it, but of at
+most 8 patches, none of them a pause; of clips of one patch that is the same. Nothing of the part that is scored is seen
+in fitting or in choosing a method.
 
 With --time, the time that teaching 10 tags with 5 examples each takes is measured too, on the processes that there are.
 """
@@ -27,7 +28,10 @@ from taggram._processes import n_cores
 from taggram.kit import KitExample
 from taggram.learning._example_worker import EmbeddedExample, ExampleTask, example_workers
 from taggram.learning._kit_fit import Choice, Heard, Network, fit_kit
-from taggram.learning.teach import default_layers, teach
+from taggram.learning._listening import default_layers
+from taggram.learning.kit_methods import METHODS as LINEAR
+from taggram.learning.teach import teach
+from taggram.results import Failure
 from taggram.tagger import Tagger
 
 METHODS: tuple[Choice, ...] = ("auto", "svm", "lda", "logistic", "prototypes")
@@ -114,7 +118,8 @@ def listen(
     workers = example_workers(model, layers, kit=None, device="cpu", max_duration_s=600, n_workers=n_workers)
     with workers:
         results = workers.run(ExampleTask(str(clip.path)) for clip in clips)
-        return {clip.path: one for clip, one in zip(clips, results) if isinstance(one, EmbeddedExample)}
+        embedded = ((clip.path, found[0]) for clip, found in zip(clips, results) if not isinstance(found, Failure))
+        return {path: one for path, one in embedded if isinstance(one, EmbeddedExample)}
 
 
 def accuracies(
@@ -204,7 +209,9 @@ def time_of_teaching(train: list[Clip], model: str, layers: tuple[str, ...]) -> 
     begun = time.perf_counter()
     teach(
         examples, model=model, layers=layers,
-        told=lambda _what, _n_done, n: marks.setdefault("first" if n else "heard", time.perf_counter() - begun),
+        told=lambda what, _n_done, n: marks.setdefault(
+            "first" if n else "heard" if what in LINEAR else "within", time.perf_counter() - begun
+        ),
     )  # fmt: skip
     whole = time.perf_counter() - begun
     return (

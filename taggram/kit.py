@@ -359,6 +359,8 @@ def _what_is_wrong(kit: Kit) -> str:
         return "its tags, layers or names are no text"
     if not isinstance(kit.facts, dict):
         return "its facts are no object"
+    if len(set(kit.tags)) < len(kit.tags) or NONE_OF_THESE in kit.tags[:-1]:
+        return f"a tag comes twice, or {NONE_OF_THESE!r} before others"
     n_live = int(np.count_nonzero(kit.inverse_scale > 0))
     n_rows, n_tags, n_features = len(kit.rows.example), len(kit.tags), len(kit.mean)
     shapes: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
@@ -367,11 +369,17 @@ def _what_is_wrong(kit: Kit) -> str:
         "weight": (kit.weight, (n_tags, n_live)),
         "bias": (kit.bias, (n_tags,)),
         "rows.vectors": (kit.rows.vectors, (n_rows, n_live)),
+        "rows.example": (kit.rows.example, (n_rows,)),
         "rows.semitones": (kit.rows.semitones, (n_rows,)),
     }
     for name, (array, shape) in shapes.items():
         if array.shape != shape:
             return f"{name} has the shape {array.shape}, and {shape} is wanted"
+    numbers = {**{name: array for name, (array, _) in shapes.items()}, **kit.tuned}
+    for name, array in numbers.items():
+        kind = "i" if name in {"rows.semitones", "rows.example"} else "f"
+        if array.dtype.kind != kind:
+            return f"{name} holds {array.dtype}, and {'whole numbers' if kind == 'i' else 'floats'} are wanted"
         if not np.isfinite(array).all():
             return f"some of {name} is no finite number"
     if n_rows and not 0 <= kit.rows.example.min() <= kit.rows.example.max() < len(kit.examples):

@@ -8,9 +8,8 @@ from typing import Any
 
 from taggram._processes import Do, FileTask, Message, Processes, Tell, serve
 from taggram._workers import Task, make_tagging, read_result
-from taggram.apps.file_tags import FileChange, Outcome, undo_tags, write_tags
+from taggram.apps.file_tags import FileChange, Outcome, tags_for_files, undo_tags, write_tags
 from taggram.errors import FileTagsError
-from taggram.kit import NONE_OF_THESE
 from taggram.results import Embedding, Taggram
 
 AT_WORK = "what reads and writes it"
@@ -115,24 +114,6 @@ def _make(settings: Message) -> Do:
         }
 
     return do
-
-
-def tags_for_files(result: Taggram, top: int | None, threshold: float) -> list[str]:
-    """Choose the tags that go into a file.
-
-    Args:
-        result: scores of the file.
-        top: at most so many tags, or None for all.
-        threshold: least score of a tag.
-
-    Returns:
-        Names, the best first. That none of the tags of a kit holds is no tag: it is left out, and where it is the best
-        answer, so are all others.
-    """
-    best = [tag for tag, _ in result.top(None, threshold)]
-    if best[:1] == [NONE_OF_THESE]:
-        return []
-    return [tag for tag in best if tag != NONE_OF_THESE][:top]
 
 
 def _write(result: Taggram, how: WriteSettings, tell: Tell) -> FileChange:

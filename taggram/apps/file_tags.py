@@ -18,6 +18,8 @@ from taggram.apps._file_tags_fields import JOINED_BY, OWN, RECORD_FIELD, as_valu
 from taggram.apps._file_tags_record import Original, TagBlock, find_original, of_field, with_fields
 from taggram.audio import MAX_DURATION_S
 from taggram.errors import FileTagsError, printable
+from taggram.kit import NONE_OF_THESE
+from taggram.results import Taggram
 
 Tell = Callable[[float], None]
 """Is told the seconds of sound that are done."""
@@ -106,6 +108,24 @@ class _How:
     keep_times: bool
     max_duration_s: float
     tell: Tell
+
+
+def tags_for_files(result: Taggram, top: int | None, threshold: float) -> list[str]:
+    """Choose the tags that go into a file.
+
+    Args:
+        result: scores of the file.
+        top: at most so many tags, or None for all.
+        threshold: least score of a tag.
+
+    Returns:
+        Names, the best first. That none of the tags of a kit holds is no tag: it is left out, and where it is the best
+        answer, so are all others.
+    """
+    best = [tag for tag, _ in result.top(None, threshold)]
+    if best[:1] == [NONE_OF_THESE]:
+        return []
+    return [tag for tag in best if tag != NONE_OF_THESE][:top]
 
 
 def write_tags(
