@@ -45,6 +45,7 @@ FULL_SCALE = 0.999
 LARGEST_SAMPLE = 1e6  # beyond this it is no sound, and its spectrum leaves the range of float32
 CLIPPED_SHARE = 0.01
 ENDS_EARLY_SHARE = 0.99  # lengths in the headers of mp3 are estimates
+MP3_FIRST_FRAME_BYTES = 4096  # and some more: padding may come before it
 UNKNOWN_SIZE = 2**31 - 1  # bytes; programs that write to a pipe claim this or more
 UNKNOWN_FRAMES = 2**62  # libsndfile's number of frames for a header that gives none
 NO_LENGTH = "its header gives no length"
@@ -394,7 +395,7 @@ class SoundStream:
             yield buffer[:n_read]
             if n_read < len(buffer):
                 break
-        if claimed is not None and n_frames < ENDS_EARLY_SHARE * claimed:
+        if claimed is not None and n_frames < ENDS_EARLY_SHARE * claimed and not _is_guessed(file.format, source):
             self._facts.damage = f"the file ends early: its header claims {claimed / file.samplerate:.1f} s"
         elif (wrong := SIZE_IN_WRONG_HEADER.search(file.extra_info)) and int(wrong[1]) > int(wrong[2]):
             claim = f"its header claims {wrong[1]} bytes, there are {wrong[2]}"
@@ -689,6 +690,23 @@ def _claimed_s(container: av.container.InputContainer) -> float:
     if container.duration is not None and len(container.streams) == 1:  # else it may be that of a picture
         return container.duration / 1e6
     return 0.0
+
+
+def _is_guessed(kind: str, source: Path | BinaryIO) -> bool:
+    """Tell whether a length is a guess by the size, as it is of MP3 files without a header that counts their frames."""
+    if kind != "MP3":
+        return False
+    with contextlib.ExitStack() as closing:
+        file = closing.enter_context(source.open("rb")) if isinstance(source, Path) else source
+        file.seek(0)
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            n_bytes = int.from_bytes(head[6:10], "big")  # seven bits a byte
+            file.seek(10 + sum((n_bytes >> 8 * place & 0x7F) << 7 * place for place in range(4)))
+        else:
+            file.seek(0)
+        first = file.read(MP3_FIRST_FRAME_BYTES)
+    return not any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _ogg_is_cut_short(source: Path | BinaryIO) -> bool:

@@ -355,6 +355,13 @@ def test_noise_in_a_file_is_said(half_minute, kind):
     assert "damaged" in "; ".join(read_sound(patched(data, len(data) // 2, junk)).unusual)
 
 
+def test_mp3_that_does_not_count_its_frames_is_not_called_damaged():
+    data = encoded(tone(0.7), kind="MP3")
+    frames = data[data.index(data[:2], 24) :]  # without the first one, which is a header that counts the others
+    tag = b"ID3\3\0\0" + bytes([0, 0, 16, 0]) + bytes(2048)  # decoders take it for sound when they guess the length
+    assert read_sound(tag + frames).notes == ()
+
+
 def test_samples_before_the_damage_are_those_of_the_whole_file(half_minute):
     data = encoded(half_minute, kind="FLAC")
     whole = read_sound(data).samples
