@@ -342,9 +342,9 @@ class SoundStream:
             for block in self._soundfile_blocks(source):
                 n_done += len(block)
                 yield block
-            if n_done:
+            if n_done and not self._is_guessed_short(source, n_done):
                 return
-            reason = "there are no samples in it"
+            reason = "" if n_done else "there are no samples in it"
         except soundfile.SoundFileError as error:
             reason = str(error).rpartition(": ")[2].strip(" .") or "soundfile cannot read it"
         if not isinstance(source, Path):
@@ -356,6 +356,7 @@ class SoundStream:
                 n_more += len(block)
                 yield block
         except ImportError as error:
+            reason = reason or "its length is a guess"
             if n_done == 0:
                 extra = missing_extra("av", "codecs", "m4a, aac, opus, wma, webm, video and damaged files")
                 raise self._error(f"{reason}; {extra}") from error
@@ -368,10 +369,18 @@ class SoundStream:
             self._facts = begun
             self._facts.damage = reason
         else:
-            if begun.content and not self._facts.damage and n_more:
+            if not reason and not n_more:  # the guess was right
+                self._facts = begun
+            elif begun.content and not self._facts.damage and not reason:
+                self._facts.oddity = NO_LENGTH
+            elif begun.content and not self._facts.damage and n_more:
                 self._facts.oddity = "damaged inside, parts may be missing" if begun.claimed_frames else NO_LENGTH
             elif begun.content and not self._facts.damage:
                 self._facts.damage = reason
+
+    def _is_guessed_short(self, source: Path | BinaryIO, n_frames: int) -> bool:
+        """Whether decoding ended where the length was guessed to be, and there may be more."""
+        return n_frames == self._facts.claimed_frames and _is_guessed(self._facts.content, source)
 
     def _soundfile_blocks(self, source: Path | BinaryIO) -> Iterator[Samples]:
         """Decode by soundfile."""

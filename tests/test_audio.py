@@ -355,11 +355,24 @@ def test_noise_in_a_file_is_said(half_minute, kind):
     assert "damaged" in "; ".join(read_sound(patched(data, len(data) // 2, junk)).unusual)
 
 
-def test_mp3_that_does_not_count_its_frames_is_not_called_damaged():
-    data = encoded(tone(0.7), kind="MP3")
-    frames = data[data.index(data[:2], 24) :]  # without the first one, which is a header that counts the others
-    tag = b"ID3\3\0\0" + bytes([0, 0, 16, 0]) + bytes(2048)  # decoders take it for sound when they guess the length
-    assert read_sound(tag + frames).notes == ()
+def uncounted(samples, rate):
+    """An MP3 without its first frame, which is a header that counts the others; decoders guess the length then."""
+    data = encoded(samples, rate, kind="MP3")
+    return data[data.index(data[:2], 24) :]
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_mp3_that_does_not_count_its_frames_is_read_to_its_end(rate):
+    samples = tone(3.0, rate)
+    sound = read_sound(uncounted(samples, rate))
+    assert sound.duration_s == pytest.approx(3.0, abs=0.1)
+    assert sound.unusual == ("its header gives no length",)
+    assert np.abs(np.diff(sound.samples[rate // 10 : -rate // 5])).max() < 2 * np.abs(np.diff(samples)).max()  # no seam
+
+
+def test_mp3_whose_guessed_length_is_too_long_is_not_called_damaged():
+    old_tag = b"ID3\2\0\0" + bytes([0, 0, 127, 0]) + bytes(127 * 128)  # counted as sound by who guesses
+    assert not read_sound(old_tag + uncounted(noise(1.0)[:, 0], RATE)).unusual
 
 
 def test_samples_before_the_damage_are_those_of_the_whole_file(half_minute):
