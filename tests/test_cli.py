@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from conftest import COMMAND, MODEL, session_of, wait_until
 from PIL import Image
 
 import taggram
+from taggram.apps import doctor
 from taggram.apps._outputs import PictureNames, clock
 from taggram.models import list_models, load_card
 
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OPTIONAL = PROJECT["optional-dependencies"]
 SECONDS = 10
 N_PATCHES = 3
 N_TAGS = 50
@@ -279,6 +283,22 @@ def test_offline_names_the_command_that_gets_the_weights(run_taggram, tmp_path, 
 @pytest.mark.parametrize("topic", ["taggram", "python", "torch", "soundfile", "decodes", "codecs", "weights"])
 def test_doctor_says_what_is_there(doctors_report, topic):
     assert re.search(rf"^{topic} +\S", doctors_report, re.MULTILINE)
+
+
+@pytest.mark.parametrize("extra", sorted(set(OPTIONAL) - {"all", "dev"}))
+def test_doctor_has_a_line_for_every_package_of_an_extra(doctors_report, extra):
+    (line,) = re.findall(rf"^{extra} +(.+)$", doctors_report, re.MULTILINE)
+    names = {re.match(r"[\w-]+", wanted)[0] for wanted in OPTIONAL[extra]} - {"taggram", "torch"}
+    assert {name for name in names if name not in line} == set()
+
+
+def test_doctor_names_what_is_missing_of_an_extra(monkeypatch):
+    monkeypatch.setitem(doctor.EXTRAS, "catalogue", (("duckdb", "no-such-package"), "catalogues"))
+    assert doctor._extra("catalogue") == "missing no-such-package (catalogues): pip install 'taggram[catalogue]'"
+
+
+def test_doctor_says_whether_there_is_portaudio(doctors_report):
+    assert re.search(r"^PortAudio +(PortAudio V|.*apt install libportaudio2|not looked for)", doctors_report, re.M)
 
 
 @pytest.fixture(scope="module")
