@@ -7,11 +7,14 @@ import os
 import stat
 
 import mutagen
+import numpy as np
 import pytest
 from _tagged_files import KINDS, file_of, packets_of, seen_by_mutagen, seen_by_pyav, with_users_tags
 
-from taggram.apps.file_tags import Outcome, undo_tags, write_tags
+from taggram.apps import _file_tags_aside
+from taggram.apps.file_tags import Outcome, tags_for_files, undo_tags, write_tags
 from taggram.errors import ConfigError, FileTagsError
+from taggram.results import Taggram
 
 TAGS = ["guitar", "female vocal", "Ümläut 日本"]
 FIRST_ALONE = ("mp3", "wav", "aiff", "m4a")  # where FFmpeg shows the first of several values
@@ -250,6 +253,31 @@ def test_record_that_is_damaged_is_refused(song, text):
     assert song.read_bytes() == before
 
 
+# -- which tags -------------------------------------------------------------------------------------------------------
+
+
+def scored(**scores):
+    """Scores of a sound of one patch."""
+    return Taggram(
+        path="a.wav", model="kit", duration_s=3.0, patch_s=3.0, hop_s=3.0, padded=False, notes=(), unusual=(),
+        tags=tuple(name.replace("_", " ") for name in scores), times_s=np.zeros(1),
+        scores=np.array([list(scores.values())], np.float32),
+    )  # fmt: skip
+
+
+def test_best_tags_are_written():
+    assert tags_for_files(scored(a=0.2, b=0.5, c=0.4), 2, 0.0) == ["b", "c"]
+
+
+def test_none_of_these_is_never_written():
+    assert tags_for_files(scored(a=0.5, b=0.1, c=0.05, none_of_these=0.4), 3, 0.0) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5])
+def test_nothing_is_written_where_none_of_these_is_best(threshold):
+    assert tags_for_files(scored(a=0.35, b=0.25, none_of_these=0.4), None, threshold) == []
+
+
 # -- the file as the system sees it ------------------------------------------------------------------------------------
 
 
@@ -336,6 +364,22 @@ def test_suffix_that_lies_does_not_matter(made, tmp_path):
     path.write_bytes(made["flac", False])
     write_tags(path, TAGS)
     assert mutagen.flac.FLAC(path)["TAGGRAM"] == TAGS
+
+
+def test_file_that_another_process_sweeps_away_is_made_anew(song, monkeypatch):
+    hold, swept = _file_tags_aside._hold, []
+
+    def hold_too_late(file):
+        if not swept:
+            (left,) = song.parent.glob(f"{_file_tags_aside.PREFIX}*")
+            left.unlink()
+            swept.append(left)
+        hold(file)
+
+    monkeypatch.setattr(_file_tags_aside, "_hold", hold_too_late)
+    write_tags(song, TAGS)
+    assert seen_by_mutagen(song) == TAGS
+    assert len(swept) == 1
 
 
 def test_file_that_changes_meanwhile_is_not_overwritten(song):

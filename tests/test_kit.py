@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +90,37 @@ def test_another_file_is_not_written_over(tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
+def test_kit_that_could_not_be_read_again_is_not_written(tmp_path):
+    made().save(tmp_path / "kit.safetensors")
+    before = (tmp_path / "kit.safetensors").read_bytes()
+    with pytest.raises(KitError, match="cannot be saved: some of bias is no finite number"):
+        replace(made(), bias=np.array([0, np.nan], np.float32)).save(tmp_path / "kit.safetensors")
+    assert (tmp_path / "kit.safetensors").read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
+def test_folder_that_is_read_only_is_told(tmp_path):
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(ConfigError, match="cannot be written to"):
+            made().save(tmp_path / "kit.safetensors")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"),
+    [
+        ("a.wav@12-12.8", "a.wav"),
+        ("a.wav@0-", "a.wav"),
+        ("b@home.wav", "b@home.wav"),
+        ("b@home.wav@1e-05-2", "b@home.wav"),
+    ],
+)
+def test_parts_of_a_recording_are_known_by_their_names(name, recording):
+    assert KitExample(name, ("x",), "aa").recording == recording
+
+
 @pytest.mark.parametrize("name", ["kit.npz", "missing/kit.safetensors"])
 def test_place_that_makes_no_sense_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"saved as NAME\.safetensors|no folder"):
@@ -142,6 +174,9 @@ WRONG = {
     "a missing tensor": lambda _, tensors: tensors.pop("weight"),
     "a tensor of another shape": lambda _, tensors: tensors.update(bias=np.zeros(3, np.float32)),
     "numbers that are none": lambda _, tensors: tensors.update(bias=np.full(2, np.nan, np.float32)),
+    "a tag that comes twice": lambda facts, _: facts.update(tags=["hat", "hat"]),
+    "none of these before others": lambda facts, _: facts.update(tags=[NONE_OF_THESE, "hat"]),
+    "numbers of another kind": lambda _, tensors: tensors.update({"rows.example": np.zeros(2, np.float32)}),
     "vectors of unknown examples": lambda _, tensors: tensors.update({"rows.example": np.array([0, 7], np.int32)}),
 }
 
