@@ -5,18 +5,22 @@ import { bytesOf, element, find, recordButton, save } from './dom.js';
 import * as service from './service.js';
 import { outline, Recorder } from './sound.js';
 import { startTeaching } from './teaching.js';
-import { View } from './view.js';
+import { bestOf, byModel, View } from './view.js';
 
 const player = find('player');
 const view = new View(
-  { timeline: find('timeline'), figure: find('figure'), playhead: find('playhead'), nowTags: find('now-tags'), tables: find('tables') },
+  {
+    timeline: find('timeline'), figure: find('figure'), playhead: find('playhead'), nowTags: find('now-tags'),
+    tables: find('tables'), showAll: find('show-all'),
+  },
   (time, play = false) => {
     player.currentTime = time;
     view.moveTo(time);
     if (play) player.play().catch(() => {});
   },
 );
-let sound = null, wave = null, kit = null, asked = 0, raw = [];
+let wanted = null, shown = null;  // sounds, {file, aside, wave, answers}: the last that was asked for, and the one to be seen
+let kit = null, asked = 0;
 const tagsOf = new Map();  // of each model, in the order of its scores
 
 const say = text => { find('status').textContent = text; };
@@ -34,7 +38,7 @@ function complain(error) {
 async function listModels() {
   try {
     const { models, catalogue, limits } = await service.listModels();
-    showCollection(catalogue, limits.max_tracks, () => sound);
+    showCollection(catalogue, limits.max_tracks, () => shown && shown.file);
     for (const { name, tags } of models) tagsOf.set(name, tags);
     find('models').append(...models.map(({ name }, place) => choice(name, name, place === 0)));
     find('token-form').hidden = true;
@@ -79,51 +83,61 @@ function prepared(answer, tags, title) {
 
 // -- a sound -----------------------------------------------------------------------------------------------------------
 
-async function take(file) {
-  if (!file) return;
-  sound = file;
-  if (player.src) URL.revokeObjectURL(player.src);
-  player.src = URL.createObjectURL(file);
-  wave = null;
-  outline(file).then(found => {
-    if (sound !== file) return;
-    wave = found;
-    if (raw.length) view.show(raw, wave);
+async function take(files) {
+  const [file] = files;
+  if (!file) return complain(new Error('That was no file.'));
+  const sound = { file, aside: files.length > 1 ? `\nOf the ${files.length} files the first is taken.` : '' };
+  wanted = sound;
+  outline(file).then(wave => {
+    sound.wave = wave;
+    if (shown === sound) view.show(sound.answers, wave);
   });
   await tagAgain();
-  if (sound === file && raw.length) find('result').focus();
+  if (shown === sound) find('result-title').focus();
 }
 
+// Until the answer is there the page shows the sound before, all of it.
 async function tagAgain() {
-  if (!sound) return;
-  const models = chosen(), number = ++asked, file = sound;
+  if (!wanted) return;
+  const models = chosen(), number = ++asked, sound = wanted, { file, aside } = sound;
   complain(null);
+  find('result').ariaBusy = String(models.length > 0);
   if (!models.length) return complain(new Error('Choose a model.'));
-  say(`Tagging ${file.name} …`);
+  say(`Tagging ${file.name} …${aside}`);
   try {
     const answers = await Promise.all(models.map(model => tagWith(model, file)));
     if (number !== asked) return;
-    raw = answers;
-    find('result').hidden = false;
-    find('result-title').textContent = file.name;
-    find('notes').textContent = [...new Set(answers.flatMap(answer => answer.notes))].join('; ');
-    view.show(answers, wave);
-    view.moveTo(player.currentTime);
-    say(`${file.name}: ${answers[0].ranked.slice(0, 3).map(tag => `${tag.name} ${tag.mean.toFixed(2)}`).join(', ')}`);
+    show(sound, answers);
+    const best = byModel(answers, answer => bestOf(answer.ranked, tag => tag.mean));
+    say([file.name, ...best].join(best.length > 1 ? '\n' : ': ') + aside);
   } catch (error) {
     if (number !== asked) return;
-    raw = [];
-    find('result').hidden = true;
+    if (service.isOfSound(error)) error.message = `${file.name}: ${error.message}`;
+    wanted = shown || sound;
     complain(error);
   }
+  find('result').ariaBusy = 'false';
+}
+
+function show(sound, answers) {
+  if (shown !== sound) {
+    if (player.src) URL.revokeObjectURL(player.src);
+    player.src = URL.createObjectURL(sound.file);
+  }
+  shown = Object.assign(sound, { answers });
+  find('result').hidden = false;
+  find('result-title').textContent = sound.file.name;
+  find('notes').textContent = [...new Set(answers.flatMap(answer => answer.notes))].join('; ');
+  view.show(answers, sound.wave);
+  view.moveTo(player.currentTime);
 }
 
 find('file').addEventListener('change', event => {
-  take(event.target.files[0]);
+  take([...event.target.files]);
   event.target.value = '';
 });
-find('example').addEventListener('click', () => service.exampleSound().then(take).catch(complain));
-recordButton(find('record'), Recorder, () => 'recording.wav', take, complain);
+find('example').addEventListener('click', () => service.exampleSound().then(file => take([file])).catch(complain));
+recordButton(find('record'), Recorder, () => 'recording.wav', file => take([file]), complain);
 find('hop').addEventListener('change', tagAgain);
 
 let depth = 0;
@@ -135,10 +149,11 @@ addEventListener('dragenter', event => {
 addEventListener('dragleave', () => { if (--depth <= 0) document.body.classList.remove('dropping'); });
 addEventListener('dragover', event => event.preventDefault());
 addEventListener('drop', event => {
-  event.preventDefault();
   depth = 0;
   document.body.classList.remove('dropping');
-  take(event.dataTransfer.files[0]);
+  if (event.defaultPrevented) return;  // an example for teaching
+  event.preventDefault();
+  take([...event.dataTransfer.files]);
 });
 
 // -- the player --------------------------------------------------------------------------------------------------------
@@ -166,17 +181,18 @@ function filter() {
 }
 find('search').addEventListener('input', filter);
 find('threshold').addEventListener('input', filter);
+find('show-all').addEventListener('click', () => view.toggleAll());
 
 // -- saving ------------------------------------------------------------------------------------------------------------
 
-const stem = () => sound.name.replace(/\.[^.]*$/, '') || 'taggram';
+const stem = () => shown.file.name.replace(/\.[^.]*$/, '') || 'taggram';
 find('save-json').addEventListener('click', () => {
-  save(new Blob(raw.map(({ answer }) => `${JSON.stringify(answer)}\n`), { type: 'application/json' }), `${stem()}.json`);
+  save(new Blob(shown.answers.map(({ answer }) => `${JSON.stringify(answer)}\n`), { type: 'application/json' }), `${stem()}.json`);
 });
 find('save-csv').addEventListener('click', () => {
   const cell = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const lines = raw.flatMap(({ title, times_s, ranked, scores }) => times_s.flatMap((time, patch) => ranked.map(
-    tag => [title, time.toFixed(3), cell(tag.name), scores[patch][tag.index].toFixed(6)].join(','),
+  const lines = shown.answers.flatMap(({ title, times_s, ranked, scores }) => times_s.flatMap((time, patch) => ranked.map(
+    tag => [cell(title), time.toFixed(3), cell(tag.name), scores[patch][tag.index].toFixed(6)].join(','),
   )));
   save(new Blob([`model,time_s,tag,score\n${lines.join('\n')}\n`], { type: 'text/csv' }), `${stem()}.csv`);
 });
@@ -197,7 +213,9 @@ startTeaching({
   model: () => chosen().find(model => model !== 'kit:') || find('models').querySelector('input').value,
   learned(made) {
     kit = made;
-    if (!find('models').querySelector('input[value="kit:"]')) find('models').append(choice('kit:', made.title, true));
+    const box = find('models').querySelector('input[value="kit:"]');
+    if (box) box.checked = true;
+    else find('models').append(choice('kit:', made.title, true));
     tagAgain();
   },
 });

@@ -14,6 +14,12 @@ export function clock(seconds) {
   return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, '0')}`;
 }
 
+// A long name with its middle left out, since names that lie beside each other often differ at their ends.
+export function shortened(name, most) {
+  const letters = [...name], last = Math.floor((most - 1) / 2);
+  return letters.length <= most ? name : `${letters.slice(0, most - 1 - last).join('')}…${letters.slice(-last).join('')}`;
+}
+
 export const bytesOf = base64 => Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
 
 export function save(blob, name) {

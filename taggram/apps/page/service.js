@@ -7,6 +7,9 @@ export class ServiceError extends Error {
   }
 }
 
+// Whether an error is about the sound that was sent, and not about all that is asked.
+export const isOfSound = error => [413, 422].includes(error.status);
+
 let token = sessionStorage.getItem('token') || '';
 
 export function useToken(given) {
@@ -50,22 +53,10 @@ export const similarTracks = (sound, n) => post('v1/similar', { n, name: sound.n
 
 export const sendKit = (kit, model) => post('v1/kits', { model }, kit);
 
-// `lessons`: [{sound, tags}]; `told(n)` hears how many are done.
-export async function teach(lessons, { several, model }, told) {
-  const examples = [];
-  for (const { sound, tags } of lessons) {
-    told(examples.length);
-    try {
-      const { example } = await post('v1/examples', { model, name: sound.name }, sound);
-      examples.push({ name: sound.name, tags, example });
-    } catch (error) {
-      error.message = `${sound.name}: ${error.message}`;
-      throw error;
-    }
-  }
-  told(examples.length);
-  return ask('v1/teach', {
-    method: 'POST', body: JSON.stringify({ model, task: several ? 'several' : 'one', examples }),
-    headers: { 'Content-Type': 'application/json' },
-  });
-}
+export const listenTo = (sound, model) => post('v1/examples', { model, name: sound.name }, sound).then(answer => answer.example);
+
+// `examples`: [{name, tags, example}], the last as `listenTo` gave it.
+export const teach = (examples, { several, model }) => ask('v1/teach', {
+  method: 'POST', body: JSON.stringify({ model, task: several ? 'several' : 'one', examples }),
+  headers: { 'Content-Type': 'application/json' },
+});
