@@ -9,7 +9,10 @@ for all. What a kit answers is the best mean score over the patches of a clip, a
 most 8 patches, none of them a pause; of clips of one patch that is the same. Nothing of the part that is scored is seen
 in fitting or in choosing a method.
 
-With --time, the time that teaching 10 tags with 5 examples each takes is measured too, on the processes that there are.
+The method finetune trains the network on each draw, which takes minutes. With --plain the examples are not played lower
+and higher. With --left-out N, so many tags of each draw are not taught, kits may answer that none holds, and it is
+counted how often they do. With --time, the time that teaching 10 tags with 5 examples each takes is measured too, on
+the processes that there are.
 """
 
 from __future__ import annotations
@@ -18,14 +21,17 @@ import argparse
 import csv
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taggram._processes import n_cores
-from taggram.kit import KitExample
+from taggram.kit import NONE_OF_THESE, KitExample
 from taggram.learning._example_worker import EmbeddedExample, ExampleTask, example_workers
 from taggram.learning._kit_fit import Choice, Heard, Network, fit_kit
 from taggram.learning._listening import default_layers
@@ -48,6 +54,10 @@ class Clip:
     tag: str
 
 
+Answer: TypeAlias = Callable[[Clip], str]
+"""Gives the best tag of a clip."""
+
+
 def main() -> None:
     """Listen to all clips once, then teach and score, and print the table."""
     parser = argparse.ArgumentParser(description="Accuracy of kits by number of examples and method.")
@@ -60,6 +70,8 @@ def main() -> None:
     parser.add_argument("--model", default="musicnn.mtt")
     parser.add_argument("--layers", default="", help="default: that of the command")
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--plain", action="store_true", help="do not play examples lower and higher")
+    parser.add_argument("--left-out", type=int, default=0, help="tags that are not taught, for 'none of these'")
     parser.add_argument("--time", action="store_true", help="measure how long teaching takes")
     args = parser.parse_args()
     clips = read_clips(args.root, args.column)
@@ -68,14 +80,21 @@ def main() -> None:
     train = [clip for clip in clips if clip.part == "train"]
     scored = [clip for clip in clips if clip.part == args.part]
     heard = listen([*train, *scored], args.model, layers, args.workers)
+    if args.plain:
+        heard = {path: plain(one) for path, one in heard.items()}
     tags = sorted({clip.tag for clip in clips})
     print(f"{args.model}, {', '.join(layers)}; {len(tags)} tags: {', '.join(tags)}")
     print(f"{len(train)} clips to draw from, {len(scored)} of {args.part} to score, {args.draws} draws\n")
     counts = [int(n) for n in args.n.split(",")]
+    if args.left_out:
+        for n in counts:
+            print(other_sound(n, args.draws, args.left_out, train, scored, heard, layers), flush=True)
+        return
     print(f"| method | {' | '.join(f'n={n}' if n else 'all' for n in counts)} |")
     print("|---" * (len(counts) + 1) + "|")
     for method in args.methods.split(","):
-        cells = [accuracies(method, n, args.draws if n else 1, train, scored, heard, layers) for n in counts]
+        fit = partial(tuned, model=args.model) if method == "finetune" else partial(fitted, method, heard, layers)
+        cells = [accuracies(fit, n, args.draws if n else 1, train, scored, heard) for n in counts]
         print(f"| {method} | {' | '.join(cell_of(cell) for cell in cells)} |", flush=True)
     if args.time:
         print(f"\n{time_of_teaching(train, args.model, layers)}")
@@ -123,47 +142,133 @@ def listen(
 
 
 def accuracies(
-    method: Choice,
+    fit: Callable[[list[Clip]], Answer],
     n: int,
     n_draws: int,
     train: list[Clip],
     scored: list[Clip],
     heard: dict[Path, EmbeddedExample],
-    layers: tuple[str, ...],
 ) -> NDArray[np.float64]:
     """Teach and score, once a draw.
 
     Args:
-        method: how kits are fitted.
+        fit: gives of examples what answers.
         n: examples a tag; 0 is all.
         n_draws: how often examples are drawn; draw d is the same for all methods.
         train: clips to draw from.
         scored: clips to score.
         heard: vectors of all clips.
-        layers: whose values they are.
 
     Returns:
         (draws,) accuracies.
     """
     found = []
     for draw in range(n_draws):
-        rng = np.random.default_rng(draw)
-        chosen: list[Clip] = []
-        for tag in sorted({clip.tag for clip in train}):
-            of_tag = [clip for clip in train if clip.tag == tag and clip.path in heard]
-            order = rng.permutation(len(of_tag))[: n or None]
-            chosen += [of_tag[place] for place in order]
-        kit = fit_kit(
-            all_heard(chosen, heard), Network(model="", layers=layers, features_sha256=""),
-            task="one", method=method, none_of_these=False,
-        )  # fmt: skip
-        right = []
-        for clip in scored:
-            one = heard[clip.path]
-            mean = kit.scores(one.vectors[one.semitones == 0]).mean(axis=0)
-            right.append(kit.tags[int(mean.argmax())] == clip.tag)
-        found.append(float(np.mean(right)))
+        answer = fit(drawn(train, n, np.random.default_rng(draw), heard))
+        found.append(float(np.mean([answer(clip) == clip.tag for clip in scored])))
     return np.array(found)
+
+
+def drawn(train: list[Clip], n: int, rng: np.random.Generator, heard: dict[Path, EmbeddedExample]) -> list[Clip]:
+    """Draw n clips of each tag, or all with n = 0."""
+    chosen: list[Clip] = []
+    for tag in sorted({clip.tag for clip in train}):
+        of_tag = [clip for clip in train if clip.tag == tag and clip.path in heard]
+        chosen += [of_tag[place] for place in rng.permutation(len(of_tag))[: n or None]]
+    return chosen
+
+
+def fitted(
+    method: Choice, heard: dict[Path, EmbeddedExample], layers: tuple[str, ...], clips: list[Clip], none: bool = False
+) -> Answer:
+    """Fit a kit on vectors; give what answers with the best tag of a clip.
+
+    Args:
+        method: how.
+        heard: vectors of all clips.
+        layers: whose values they are.
+        clips: the examples.
+        none: whether it may answer that none of its tags holds.
+
+    Returns:
+        What answers.
+    """
+    network = Network(model="", layers=layers, features_sha256="")
+    kit = fit_kit(all_heard(clips, heard), network, task="one", method=method, none_of_these=none)
+
+    def answer(clip: Clip) -> str:
+        one = heard[clip.path]
+        return kit.tags[int(kit.scores(one.vectors[one.semitones == 0]).mean(axis=0).argmax())]
+
+    return answer
+
+
+def tuned(clips: list[Clip], model: str) -> Answer:
+    """Tune the network on examples; give what answers with the best tag of a clip.
+
+    Args:
+        clips: the examples.
+        model: name of the network.
+
+    Returns:
+        What answers.
+    """
+    examples: dict[str, list[Path]] = {}
+    for clip in clips:
+        examples.setdefault(clip.tag, []).append(clip.path)
+    taught = teach(examples, model=model, method="finetune")
+    print(f"held out: {taught.kit.facts['validation']}", flush=True)
+    tagger = Tagger(kit=taught.kit)
+    return lambda clip: tagger.tag(clip.path).top(1)[0][0]
+
+
+def other_sound(
+    n: int,
+    n_draws: int,
+    n_left_out: int,
+    train: list[Clip],
+    scored: list[Clip],
+    heard: dict[Path, EmbeddedExample],
+    layers: tuple[str, ...],
+) -> str:
+    """Teach without some tags, and count how often "none of these" is said of their clips, and of the others.
+
+    Args:
+        n: examples a tag.
+        n_draws: how often tags and examples are drawn.
+        n_left_out: tags that are not taught.
+        train: clips to draw from.
+        scored: clips to score.
+        heard: vectors of all clips.
+        layers: whose values they are.
+
+    Returns:
+        A sentence.
+    """
+    tags = sorted({clip.tag for clip in train})
+    shares = []
+    for draw in range(n_draws):
+        rng = np.random.default_rng(draw)
+        out = set(rng.permutation(tags)[:n_left_out])
+        answer = fitted("auto", heard, layers, drawn([c for c in train if c.tag not in out], n, rng, heard), none=True)
+        answers = [(clip.tag, answer(clip)) for clip in scored if clip.path in heard]
+        known = [(tag, said) for tag, said in answers if tag not in out]
+        shares.append((
+            np.mean([said == NONE_OF_THESE for tag, said in answers if tag in out]),
+            np.mean([said == NONE_OF_THESE for _, said in known]),
+            np.mean([said == tag for tag, said in known if said != NONE_OF_THESE]),
+        ))  # fmt: skip
+    of_others, of_own, right = np.mean(shares, axis=0)
+    return (
+        f"n={n}: none of these is said of {of_others:.2f} of the clips whose tag was left out and of {of_own:.2f} of "
+        f"the others; of the rest of these, {right:.2f} are answered rightly"
+    )
+
+
+def plain(one: EmbeddedExample) -> EmbeddedExample:
+    """Leave out how an example sounds lower and higher."""
+    kept = one.semitones == 0
+    return EmbeddedExample(one.vectors[kept], one.semitones[kept], one.sound, one.unusual)
 
 
 def all_heard(clips: list[Clip], heard: dict[Path, EmbeddedExample]) -> Heard:
