@@ -8,8 +8,11 @@ import sys
 
 import mutagen
 import pytest
-from _sounds import encoded, noise
+from _sounds import RATE, encoded, noise
 from _tagged_files import seen_by_mutagen
+from _taught import sound, write_network
+
+import taggram
 
 pytest.importorskip("beets", reason="beets is not installed: pip install 'taggram[beets]'")
 WITHIN_S = 120
@@ -102,3 +105,33 @@ def test_wrong_model_is_told_in_one_line(imported, beet, tmp_path):
     config.write_text("taggram: {model: musicn.mtt}\n", encoding="utf-8")
     done = beet("-c", config, "taggram", "--force")
     assert (done.returncode, "Did you mean musicnn.mtt" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+@pytest.mark.slow
+def test_tags_of_a_kit_come_into_the_library(imported, beet, tmp_path):
+    write_network(tmp_path / "net.safetensors")
+    kinds = {tag: [(sound(tag, place), RATE) for place in range(2)] for tag in ("hiss", "hum")}
+    taggram.teach(kinds, model=tmp_path / "net.safetensors", device="cpu").kit.save(tmp_path / "kit.safetensors")
+    config = tmp_path / "more.yaml"
+    config.write_text(f"taggram: {{kit: '{tmp_path / 'kit.safetensors'}', top: null}}\n", encoding="utf-8")
+    done = beet("-c", config, "taggram", "--force", "--nowrite", "title:song b")
+    assert done.returncode == 0, done.stderr
+    assert beet("ls", "-f", "$taggram", "title:song b").stdout.strip() == "hiss"  # of two, exactly one holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("top: 0", "top is 0; it must be 1 at least"),
+        ("workers: -1", "workers is -1"),
+        ("workers: many", "must be"),
+        ("threshold: 2", "threshold is 2.0; it must be from 0 to 1"),
+        ("kit: missing.safetensors", "there is no such kit"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_told_in_one_line(imported, beet, tmp_path, settings, words):
+    config = tmp_path / "more.yaml"
+    config.write_text(f"taggram: {{{settings}}}\n", encoding="utf-8")
+    done = beet("-c", config, "taggram", "--force")
+    assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
