@@ -333,6 +333,7 @@ def bad_kinds(clip: bytes) -> tuple[list[Kind], list[Kind]]:
         Kind("path in the form", post(form, **of_form), (200,)),
         Kind("path in the target", lambda kept: kept.ask("GET", "/static/../../../../etc/passwd"), (404,)),
         Kind("broken form", post(broken_form, **of_form), (400,)),
+        Kind("long boundary", post(form, Content_Type=f"multipart/form-data; boundary={'x' * 300}"), (400,)),
         Kind("bad top", post(clip, "/v1/tag?top=0"), (422,)),
         Kind("unknown model", post(clip, "/v1/tag?model=musicn"), (422,)),
         Kind("unknown address", post(clip, "/v2/tag"), (404,)),

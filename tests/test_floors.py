@@ -54,7 +54,7 @@ HOMES = {  # heavy package: the only places that may import it
     "av": {"audio", "apps/_server_decoder", "apps/doctor"},
     "soundfile": {"audio", "datasets/_synthesis", "apps/bench", "apps/demo_song", "apps/doctor"},
     "soxr": {"audio"},
-    "safetensors": {"models", "kit", "apps/_server_teaching"},
+    "safetensors": {"models", "kit", "apps/_server_lesson"},
     "onnx": {"models"},
     "onnxscript": {"models"},
     "onnxruntime": {"models"},
@@ -81,7 +81,7 @@ HOMES = {  # heavy package: the only places that may import it
     "typer": {"apps/cli", "apps/_writing"},
     "rich": {"apps"},
     "fastapi": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_teaching"},
-    "pydantic": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_teaching"},
+    "pydantic": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_lesson", "apps/_server_teaching"},
     "starlette": {
         "apps/_server_app",
         "apps/_server_catalogue",

@@ -240,6 +240,24 @@ def test_documentation_is_of_the_version_that_its_page_reads(service):
     assert '"null"' not in document.text
 
 
+def test_documentation_has_all_parts_that_it_refers_to(service):
+    document = service.ask("GET", "/openapi.json").json()
+
+    def parts(found):
+        if isinstance(found, dict):
+            yield found
+        for one in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+            yield from parts(one)
+
+    for place in {part["$ref"] for part in parts(document) if "$ref" in part}:
+        assert place.startswith("#/")
+        found = document
+        for name in place.split("/")[1:]:
+            found = found[name]
+    lesson = document["paths"]["/v1/teach"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "example" in lesson["properties"]["examples"]["items"]["properties"]
+
+
 def test_page_and_its_files_are_there(service):
     page = service.ask("GET", "/")
     assert page.headers["content-type"].startswith("text/html")
@@ -282,6 +300,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\
         ("/v1/tag", PART + b"cut", FORM, 400, "RequestError"),
         ("/v1/tag", b"--b--\r\n", FORM, 400, "RequestError"),
         ("/v1/tag", b"x", {"Content-Type": "multipart/form-data"}, 400, "RequestError"),
+        ("/v1/tag", b"x", {"Content-Type": f"multipart/form-data; boundary={'b' * 300}"}, 400, "RequestError"),
         ("/v1/tag", b"--x", FORM, 400, "RequestError"),
     ],
 )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from conftest import session_of, wait_until
 
+from taggram.apps._server_lesson import MOST_ROWS, MOST_TAGS, packed, unpacked
 from taggram.kit import Kit
+from taggram.learning._example_worker import EmbeddedExample
 from tests._served import served
 from tests._sounds import encoded, tone
 
@@ -61,6 +67,7 @@ def test_unknown_kit_is_told_what_to_do(service):
 
 
 BAD = base64.b64encode(b"\x08\0\0\0\0\0\0\0{}      ").decode()
+NESTED = base64.b64encode((200_000).to_bytes(8, "little") + b"[" * 200_000).decode()
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,7 @@ BAD = base64.b64encode(b"\x08\0\0\0\0\0\0\0{}      ").decode()
         {"examples": [{"tags": ["a"], "example": "no base64!"}]},
         {"examples": [{"tags": ["a"], "example": BAD}]},
         {"examples": [{"tags": ["a"], "example": "é"}]},
+        {"examples": [{"tags": ["a"], "example": NESTED}]},
         {"examples": [{"tags": "a", "example": BAD}]},
         {"examples": [{"tags": ["a"], "example": BAD}], "task": "three"},
         {"examples": [{"tags": ["a"], "example": BAD}], "model": "none"},
@@ -99,9 +107,6 @@ def test_example_of_another_network_is_refused(service, examples):
 
 def _shorter(example):
     """The same example with fewer features."""
-    from taggram.apps._server_teaching import packed, unpacked
-    from taggram.learning._example_worker import EmbeddedExample
-
     whole = unpacked(example)
     return packed(EmbeddedExample(whole.vectors[:, :10], whole.semitones, whole.sound, ()))
 
@@ -116,3 +121,65 @@ def test_damaged_kit_is_refused_without_a_place_on_the_disk(service, taught, dam
 def test_silent_example_is_refused(service):
     answer = service.post("/v1/examples", encoded(0 * tone(3.0)))
     assert (answer.status_code, "silent" in answer.json()["message"]) == (422, True)
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def made(tags, *, seed=0, n_rows=1):
+    """An example of a sound that nobody made."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n_rows, 1506)).astype(np.float32)
+    return {"tags": tags, "example": packed(EmbeddedExample(vectors, np.zeros(n_rows, np.int8), f"{seed:016x}", ()))}
+
+
+@pytest.fixture(scope="module")
+def long_lesson():
+    """One that takes minutes to learn."""
+    tags = [f"tag {number}" for number in range(MOST_TAGS)]
+    examples = [made(list(np.random.default_rng(seed).permutation(tags)[:50]), seed=seed) for seed in range(500)]
+    return json.dumps({"task": "several", "examples": examples}).encode()
+
+
+def test_many_tags_are_refused(service):
+    lesson = {"examples": [made([f"tag {seed}"], seed=seed) for seed in range(MOST_TAGS + 1)]}
+    answer = service.ask("POST", "/v1/teach", json=lesson)
+    assert (answer.status_code, "101 tags" in answer.json()["message"]) == (422, True)
+
+
+def test_example_of_many_rows_is_refused(service):
+    lesson = {"examples": [made([tag], seed=seed, n_rows=MOST_ROWS + 1) for seed, tag in enumerate("ab")]}
+    answer = service.ask("POST", "/v1/teach", json=lesson)
+    assert (answer.status_code, "/v1/examples" in answer.json()["message"]) == (422, True)
+
+
+def test_large_lesson_is_refused_before_it_is_sent(service):
+    with service.send(b"POST /v1/teach HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n") as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_lesson_whose_client_left_is_dropped(service, long_lesson, examples):
+    head = f"POST /v1/teach HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(long_lesson)}\r\n\r\n".encode()
+    with service.send(head + long_lesson):
+        assert wait_until(lambda: service.metric("taggram_lessons") == 1)
+    assert wait_until(lambda: service.metric('taggram_requests_total{route="/v1/teach",status="499"}') == 1)
+    assert service.ask("POST", "/v1/teach", json={"examples": examples}).status_code == 200  # the next can be taught
+
+
+def test_lesson_that_takes_too_long_is_ended(weights, tmp_path, long_lesson):
+    with served(tmp_path, "--model", weights, "work_s=0.5") as service:
+        answer = service.post("/v1/teach", long_lesson)
+    assert (answer.status_code, answer.json()["error"]) == (422, "WorkerError")
+
+
+def test_stop_has_an_end_while_something_is_taught(weights, tmp_path, long_lesson):
+    with served(tmp_path, "--model", weights, "stop_s=0.5") as service, ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(service.post, "/v1/teach", long_lesson)
+        assert wait_until(lambda: service.metric("taggram_lessons") == 1)
+        service.process.terminate()
+        assert service.process.wait(60) == 1
+        assert reply.exception() is not None or reply.result().status_code == 503
+        assert wait_until(lambda: service.events("stopped"))
+        assert service.events("stopped")[0]["unanswered"] == 1
+        assert wait_until(lambda: not session_of(service.process.pid))
+        assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,7 @@ class Metrics:
         )
         self.uploads = Gauge("taggram_uploads", "Uploads that are coming in.", registry=registry)
         self.queue = Gauge("taggram_queue", "Uploads that are whole and not answered.", registry=registry)
+        self.lessons = Gauge("taggram_lessons", "Lessons that are learned or wait.", registry=registry)
         self.ready = Gauge("taggram_ready", "Whether networks are loaded.", registry=registry)
         self.restarts = Counter(
             "taggram_decoder_restarts", "Decoder processes that were lost and replaced.", registry=registry
@@ -41,15 +42,17 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
-    def follow(self, *, uploads: Callable[[], float], queue: Callable[[], float]) -> None:
+    def follow(self, *, uploads: Callable[[], float], queue: Callable[[], float], lessons: Callable[[], float]) -> None:
         """Take gauges from where they are known.
 
         Args:
             uploads: gives how many are coming in.
             queue: gives how many are whole and not answered.
+            lessons: gives how many are learned or wait.
         """
         self.uploads.set_function(uploads)
         self.queue.set_function(queue)
+        self.lessons.set_function(lessons)
 
     def text(self) -> bytes:
         """Give all of them as Prometheus reads them."""

@@ -82,11 +82,6 @@ class ServiceSettings:
             check(is_number(came) and came > 0, name, came, "a number above 0")
 
     @property
-    def max_upload(self) -> int:
-        """Bytes of the largest file that is taken."""
-        return int(self.max_upload_mb * MB)
-
-    @property
     def decoders(self) -> int:
         """Number of decoder processes."""
         return self.n_decoders or n_cores()

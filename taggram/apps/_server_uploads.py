@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,13 @@ class Upload:
     Attributes:
         path: where it lies; it is removed with all that is named after it.
         name: what the client calls it, fit for one line, or "".
-        n_bytes: its size.
+        most_bytes: the size that it may have.
+        n_bytes: the size that it has.
     """
 
     path: Path
-    name: str = ""
+    name: str
+    most_bytes: int
     n_bytes: int = 0
 
 
@@ -65,11 +68,12 @@ class Uploads:
         self.n_bytes = 0  # on the disk
 
     @contextlib.asynccontextmanager
-    async def take(self, request: Request) -> AsyncIterator[Upload]:
+    async def take(self, request: Request, most_mb: float = math.inf) -> AsyncIterator[Upload]:
         """Take the file of a request in.
 
         Args:
             request: with the file as its body, or in a form.
+            most_mb: largest file that is taken, in MB, where that is less than the settings allow.
 
         Yields:
             The file, which is removed at the end.
@@ -82,9 +86,11 @@ class Uploads:
             AudioError: it is empty.
             CutError: the client went away.
         """
-        upload = Upload(self._spool / f"upload-{next(self._numbers)}", name=_given_name(request.query_params))
+        place = self._spool / f"upload-{next(self._numbers)}"
+        most_bytes = int(min(most_mb, self._settings.max_upload_mb) * MB)
+        upload = Upload(place, _given_name(request.query_params), most_bytes)
         try:
-            self._begin(request.headers)
+            self._begin(request.headers, upload)
             try:
                 await self._receive(request, upload)
             finally:
@@ -96,12 +102,12 @@ class Uploads:
             self.n_bytes -= upload.n_bytes
             await asyncio.to_thread(_remove, upload.path)
 
-    def _begin(self, headers: Mapping[str, str]) -> None:
+    def _begin(self, headers: Mapping[str, str], upload: Upload) -> None:
         """Refuse what can be refused before the body is read."""
         settings = self._settings
         claimed = headers.get("content-length", "")
-        if claimed.isdecimal() and int(claimed) > settings.max_upload + (FORM_ROOM if _is_form(headers) else 0):
-            raise self._too_large()
+        if claimed.isdecimal() and int(claimed) > upload.most_bytes + (FORM_ROOM if _is_form(headers) else 0):
+            raise _too_large(upload)
         if self.n_coming >= settings.max_uploads:
             raise BusyError(f"{settings.max_uploads} uploads are coming in; try again a little later.", RETRY)
         self.n_coming += 1
@@ -112,7 +118,7 @@ class Uploads:
         file = await asyncio.to_thread(upload.path.open, "wb", buffering=0)
         try:
             held = bytearray()
-            async for chunk in self._chunks(request):
+            async for chunk in self._chunks(request, upload):
                 held += form.feed(chunk) if form else chunk
                 if len(held) >= PIECE:
                     await self._write(file, bytes(held), upload)
@@ -126,8 +132,8 @@ class Uploads:
             file.close()
 
     async def _write(self, file: BinaryIO, data: bytes, upload: Upload) -> None:
-        if upload.n_bytes + len(data) > self._settings.max_upload:
-            raise self._too_large()
+        if upload.n_bytes + len(data) > upload.most_bytes:
+            raise _too_large(upload)
         if self.n_bytes + len(data) > self._settings.max_spool_mb * MB:
             raise BusyError("there is no more room for uploads; try again a little later.", RETRY)
         upload.n_bytes += len(data)
@@ -137,12 +143,12 @@ class Uploads:
         except OSError as error:
             raise BusyError(f"an upload cannot be kept ({error.strerror}); try again later.", RETRY) from error
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
+    async def _chunks(self, request: Request, upload: Upload) -> AsyncIterator[bytes]:
         """Give the body as it comes, as long as it comes quickly enough and is not too large."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         begun, n_bytes = loop.time(), 0
-        most = settings.max_upload + (FORM_ROOM if _is_form(request.headers) else 0)
+        most = upload.most_bytes + (FORM_ROOM if _is_form(request.headers) else 0)
         while True:
             allowed_s = min(settings.upload_s, settings.grace_s + n_bytes / settings.least_rate)
             try:
@@ -158,13 +164,10 @@ class Uploads:
                 raise CutError("the connection was cut while the upload came in.")
             n_bytes += len(message.get("body", b""))
             if n_bytes > most:
-                raise self._too_large()
+                raise _too_large(upload)
             yield message.get("body", b"")
             if not message.get("more_body", False):
                 return
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the upload is larger than the {self._settings.max_upload_mb:g} MB allowed.")
 
 
 class _FormFile:
@@ -180,22 +183,26 @@ class _FormFile:
         self._header = (bytearray(), bytearray())  # name and value of the one that is read
         self._in_file = self._had_file = self._is_whole = False
         self._n_beside = 0  # bytes that are not of the file
+        from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import MultipartParser, parse_options_header
 
         boundary = parse_options_header(headers["content-type"])[1].get(b"boundary")
         if not boundary:
             raise RequestError("the form has no boundary in its content type.")
-        self._parser: Any = MultipartParser(
-            boundary,
-            {
-                "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
-                "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
-                "on_header_end": self._end_header,
-                "on_part_data": self._take,
-                "on_part_end": self._end_part,
-                "on_end": self._end,
-            },
-        )
+        try:
+            self._parser: Any = MultipartParser(
+                boundary,
+                {
+                    "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
+                    "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_part_data": self._take,
+                    "on_part_end": self._end_part,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise RequestError(f"the form cannot be read: {error}.") from error
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next piece of the form.
@@ -260,6 +267,10 @@ class _FormFile:
 
     def _end(self) -> None:
         self._is_whole = True
+
+
+def _too_large(upload: Upload) -> TooLargeError:
+    return TooLargeError(f"the upload is larger than the {upload.most_bytes / MB:g} MB allowed.")
 
 
 def _is_form(headers: Mapping[str, str]) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from taggram._processes import n_cores
 from taggram.apps._server_decoding import Decoders
 from taggram.apps._server_errors import BusyError, CutError, NotReadyError, TooLargeError, TooMuchWorkError
+from taggram.apps._server_learning import Lessons
 from taggram.apps._server_log import log
 from taggram.apps._server_metrics import Metrics
 from taggram.apps._server_teaching import PREFIX, Kits
@@ -135,6 +136,7 @@ class Service:
         self.metrics = Metrics()
         self.taggers: dict[str, ServedTagger] = {}
         self.kits = Kits()
+        self.lessons = Lessons(settings)
         self._device = device
         self.n_jobs = 0  # that wait or are in work
         self._folder = Path(tempfile.mkdtemp(prefix="taggram-", dir=spool))
@@ -145,13 +147,20 @@ class Service:
         self._is_loaded = asyncio.Event()
         self._probing = asyncio.Lock()
         self._seconds_a_job = FIRST_GUESS_S
-        self.metrics.follow(uploads=lambda: self.uploads.n_coming, queue=lambda: self.n_jobs)
+        self.metrics.follow(
+            uploads=lambda: self.uploads.n_coming, queue=lambda: self.n_jobs, lessons=lambda: self.lessons.n_open
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes, and remove all files."""
         self._decoders.close()
+        self.lessons.close()
         if self._batches:
             self._batches.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -197,14 +206,29 @@ class Service:
         """
         if name is not None and name.startswith(PREFIX) and name not in self.models:
             return self.kits.tagger(name)
-        if name is not None and name not in self.models:
-            raise unknown_name("model", name, self.models, "/v1/models lists those of this service")
+        offered = self.offered(name)
         try:
             async with asyncio.timeout(self.settings.start_s):
                 await self._is_loaded.wait()
         except TimeoutError as error:
             raise NotReadyError("the networks are still being loaded.", {"Retry-After": "10"}) from error
-        return self.taggers[name or self.default]
+        return self.taggers[offered.name]
+
+    def offered(self, name: str | None) -> ServedModel:
+        """Give the model that is asked for.
+
+        Args:
+            name: of a model; None is the default.
+
+        Returns:
+            The model.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        if name is not None and name not in self.models:
+            raise unknown_name("model", name, self.models, "/v1/models lists those of this service")
+        return self.models[name or self.default]
 
     def check_room(self) -> None:
         """Refuse a request that there is no room for, before its upload is read.
