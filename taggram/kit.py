@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import taggram
 from taggram._files import written_aside
-from taggram.errors import ConfigError, KitError, printable
+from taggram.errors import ConfigError, KitError, MissingKitError, printable
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel
@@ -331,7 +331,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             metadata = stream.metadata() or {}
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (it is no dict)
     except FileNotFoundError as error:
-        raise KitError(f"{name}: there is no such kit; `taggram teach FOLDER --kit {name}` makes one.") from error
+        quoted = f'"{name}"' if " " in name else name
+        raise MissingKitError(
+            f"{name}: there is no such kit; `taggram teach FOLDER --kit {quoted}` makes one."
+        ) from error
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise KitError(f"{name}: no safetensors file, or cut short: {error}") from error
     if HEADER_KEY not in metadata:

@@ -126,7 +126,7 @@ def test_tags_of_a_kit_come_into_the_library(imported, beet, tmp_path):
         ("top: 0", "top is 0; it must be 1 at least"),
         ("workers: -1", "workers is -1"),
         ("workers: many", "must be"),
-        ("threshold: 2", "threshold is 2.0; it must be from 0 to 1"),
+        ("threshold: 2", "threshold is 2; it must be from 0 to 1"),
         ("kit: missing.safetensors", "there is no such kit"),
     ],
 )

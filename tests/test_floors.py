@@ -78,7 +78,7 @@ HOMES = {  # heavy package: the only places that may import it
     "sklearn": {"learning", "studies", "catalogue"},
     "mir_eval": {"learning"},
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},
-    "typer": {"apps/cli", "apps/_writing"},
+    "typer": {"apps/cli", "apps/_options", "apps/_teaching", "apps/_writing"},
     "rich": {"apps"},
     "fastapi": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_teaching"},
     "pydantic": {"apps/_server_app", "apps/_server_catalogue", "apps/_server_lesson", "apps/_server_teaching"},

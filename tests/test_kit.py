@@ -127,9 +127,9 @@ def test_place_that_makes_no_sense_is_refused(tmp_path, name):
         made().save(tmp_path / name)
 
 
-def test_missing_kit_is_told_with_how_to_make_one(tmp_path):
-    with pytest.raises(KitError, match="taggram teach FOLDER --kit"):
-        Kit.load(tmp_path / "kit.safetensors")
+def test_missing_kit_is_told_with_how_to_make_one():
+    with pytest.raises(KitError, match=r'`taggram teach FOLDER --kit "my kit.safetensors"` makes one'):
+        Kit.load("my kit.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
