@@ -15,11 +15,12 @@ from tests._sounds import encoded, noise, tone
 from tests._taught import write_network
 
 SHOWN = 60_000  # milliseconds
+NO_SOUND = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all" * 100}
 
 
 @pytest.fixture(scope="module")
 def service(weights, tmp_path_factory):
-    second = write_network(tmp_path_factory.mktemp("network") / "second.safetensors")
+    second = write_network(tmp_path_factory.mktemp("network") / "second, small.safetensors")
     with served(tmp_path_factory.mktemp("spool"), "--model", weights, "--model", str(second)) as one:
         yield one
 
@@ -67,7 +68,7 @@ def saved(page, button):
 
 
 def test_sound_is_shown_with_its_best_tag_first(shown):
-    scores = [float(text) for text in shown.locator("#tables td.number").all_text_contents()]
+    scores = [float(text) for text in shown.locator("#tables td.mean").all_text_contents()]
     assert scores == sorted(scores, reverse=True)
     assert scores
 
@@ -81,18 +82,20 @@ def test_page_complains_of_nothing(shown):
     assert shown.errors == []
 
 
-def test_dropped_file_is_tagged(page):
+def test_first_of_the_dropped_files_is_tagged(page):
     file = sound_file("dropped.wav")
     transfer = page.evaluate_handle(
         """([bytes, name]) => {
             const transfer = new DataTransfer();
             transfer.items.add(new File([new Uint8Array(bytes)], name));
+            transfer.items.add(new File([new Uint8Array(bytes)], 'another.wav'));
             return transfer;
         }""",
         [list(file["buffer"]), file["name"]],
     )
     page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     page.get_by_role("heading", name="dropped.wav").wait_for(timeout=SHOWN)
+    assert becomes_true(page, "document.getElementById('status').textContent.includes('Of the 2 files the first')")
 
 
 def test_example_is_tagged(page):
@@ -107,17 +110,72 @@ def test_recording_is_tagged(page):
     page.wait_for_timeout(2000)  # what the made microphone beeps meanwhile is recorded
     stop.click()
     page.get_by_role("heading", name="recording.wav").wait_for(timeout=SHOWN)
-    assert 1 < page.evaluate("document.getElementById('player').duration") < 30
+    assert becomes_true(page, "document.getElementById('player').duration > 1")
+    assert page.evaluate("document.getElementById('player').duration") < 30
 
 
 def test_other_model_is_shown_beside_and_instead(shown):
     captions = shown.locator("#tables caption")
     shown.get_by_role("checkbox", name="second").check()
     shown.locator("#figure .heatmaplayer image").nth(1).wait_for(timeout=SHOWN)
-    assert [text.split()[0] for text in captions.all_inner_texts()] == ["musicnn.mtt", "second"]
+    assert [text.strip() for text in captions.all_inner_texts()] == ["musicnn.mtt", "second, small"]
     shown.get_by_role("checkbox", name="musicnn.mtt").uncheck()
     assert becomes_true(shown, "document.querySelectorAll('#tables caption').length === 1")
     assert captions.inner_text().startswith("second")
+
+
+def test_models_are_named_where_there_are_two(shown):
+    shown.get_by_role("checkbox", name="second").check()
+    assert becomes_true(shown, "document.getElementById('status').textContent.includes('second, small: ')")
+    for place in ("#status", "#now-tags"):
+        assert "musicnn.mtt: " in shown.locator(place).inner_text()
+
+
+def test_taggrams_keep_their_height_when_the_window_is_narrowed(shown):
+    shown.get_by_role("checkbox", name="second").check()
+    shown.locator("#figure .heatmaplayer image").nth(1).wait_for(timeout=SHOWN)
+    height = shown.locator("#figure").bounding_box()["height"]
+    shown.set_viewport_size({"width": 375, "height": 800})
+    assert becomes_true(shown, "document.querySelector('#figure .main-svg').getBoundingClientRect().width < 375")
+    assert shown.locator("#figure").bounding_box()["height"] == height > 200
+
+
+def test_page_shows_and_saves_one_sound_until_the_next_is_tagged(shown):
+    held, player = [], "document.getElementById('player').src"
+    before = shown.evaluate(player)
+    shown.route("**/v1/tag?*", lambda route: held.append(route))
+    shown.get_by_label("Choose a file").set_input_files(sound_file("next.wav"))
+    assert wait_until(lambda: shown.wait_for_timeout(50) or held)
+    name, data = saved(shown, "Save JSON")
+    assert (name, json.loads(data)["path"], shown.evaluate(player)) == ("song.json", "song.wav", before)
+    assert shown.locator("#result-title").inner_text() == "song.wav"
+    held[0].continue_()
+    shown.get_by_role("heading", name="next.wav").wait_for(timeout=SHOWN)
+    name, data = saved(shown, "Save JSON")
+    assert (name, json.loads(data)["path"], shown.evaluate(player) == before) == ("next.json", "next.wav", False)
+
+
+def test_bad_file_leaves_the_sound_before_as_it_was(shown):
+    shown.get_by_label("Choose a file").set_input_files(NO_SOUND)
+    shown.locator("#error:not(:empty)").wait_for(timeout=SHOWN)
+    assert shown.locator("#result-title").inner_text() == "song.wav"
+    shown.get_by_role("checkbox", name="second").check()  # on the sound that is shown
+    assert becomes_true(shown, "document.querySelectorAll('#tables caption').length === 2")
+    assert shown.locator("#error").inner_text() == ""
+
+
+def test_focus_goes_to_the_heading_without_a_frame(shown):
+    assert becomes_true(shown, "document.activeElement.id === 'result-title'")
+    assert shown.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "none"
+
+
+def test_quiet_sound_has_a_tall_waveform_and_its_level(page):
+    quiet = {"name": "quiet.wav", "mimeType": "audio/wav", "buffer": encoded(0.002 * tone(3.0))}
+    page.get_by_label("Choose a file").set_input_files(quiet)
+    page.locator("#figure .annotation", has_text="dBFS").wait_for(timeout=SHOWN)
+    level = page.locator("#figure .annotation", has_text="dBFS").text_content()
+    assert -70 < float(level.split()[1].replace("\N{MINUS SIGN}", "-")) < -50
+    assert page.locator("#figure .scatterlayer .js-fill").first.bounding_box()["height"] > 40
 
 
 def test_click_on_the_taggram_moves_the_player_there(shown):
@@ -150,25 +208,35 @@ def test_tags_are_searched(shown):
     assert shown.locator("#tables tbody th").all_text_contents() in ([], ["guitar"])
 
 
+def test_search_without_a_hit_leaves_no_table(shown):
+    shown.get_by_label("Tags with").fill("no tag has this name")
+    assert shown.locator("#tables").inner_text() == "No tag with such a name reaches so high."
+
+
 def test_threshold_leaves_out_tags(shown):
-    before = shown.locator("#tables tbody tr").count()
+    shown.get_by_label("that reach").fill("0.2")
+    peaks = [float(text.split()[0]) for text in shown.locator("#tables td.peak").all_text_contents()]
+    assert peaks
+    assert min(peaks) >= 0.2
+
+
+def test_ten_tags_are_in_a_table_until_all_are_asked_for(shown):
     shown.get_by_label("that reach").fill("0")
-    assert shown.locator("#tables tbody tr").count() == 50 > before
+    rows = shown.locator("#tables tbody tr")
+    assert rows.count() == 10
+    shown.get_by_role("button", name="Show all").click()
+    assert rows.count() == 50
 
 
 def test_file_that_is_no_sound_is_told(page):
-    page.get_by_label("Choose a file").set_input_files(
-        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all" * 100}
-    )
+    page.get_by_label("Choose a file").set_input_files(NO_SOUND)
     page.locator("#error:not(:empty)").wait_for(timeout=SHOWN)
-    assert "sound" in page.locator("#error").inner_text()
+    assert page.locator("#error").inner_text().startswith("notes.txt: ")
     assert not page.locator("#result").is_visible()
 
 
 def test_good_file_after_a_bad_one_is_shown(page):
-    page.get_by_label("Choose a file").set_input_files(
-        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all" * 100}
-    )
+    page.get_by_label("Choose a file").set_input_files(NO_SOUND)
     page.locator("#error:not(:empty)").wait_for(timeout=SHOWN)
     page.get_by_label("Choose a file").set_input_files(sound_file())
     page.locator("#result").wait_for(timeout=SHOWN)
@@ -187,6 +255,14 @@ def test_csv_has_a_row_for_each_patch_and_tag(shown):
     patches = {row["time_s"] for row in rows}
     assert (name, len(rows)) == ("song.csv", 50 * len(patches))
     assert {"0.000", "0.992"} <= patches
+
+
+def test_csv_quotes_the_names_of_models(shown):
+    shown.get_by_role("checkbox", name="second").check()
+    assert becomes_true(shown, "document.querySelectorAll('#tables caption').length === 2")
+    _, data = saved(shown, "Save CSV")
+    rows = list(csv.DictReader(io.StringIO(data.decode())))
+    assert {row["model"] for row in rows} == {"musicnn.mtt", "second, small"}
 
 
 def test_picture_is_a_png(shown):
@@ -209,6 +285,8 @@ def test_page_fits_a_phone(browser, service):
     page.get_by_label("Choose a file").set_input_files(sound_file())
     page.locator("#result").wait_for(timeout=SHOWN)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    taggram = page.locator("#figure .heatmaplayer image").first.bounding_box()
+    assert taggram["width"] > 0.6 * 390
     page.close()
 
 
@@ -268,8 +346,52 @@ def test_tag_without_a_sound_is_told(page):
     assert page.locator("#taught-error").inner_text() == "lonely has no sound yet."
 
 
-def test_example_that_is_no_sound_is_told_by_its_name(page):
-    bad = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound" * 100}
-    teach(page, {"low": LOW_AND_HIGH["low"], "high": [bad]})
+def test_example_that_is_no_sound_is_marked_and_passed_over(page):
+    teach(page, {"low": LOW_AND_HIGH["low"], "high": [*LOW_AND_HIGH["high"], NO_SOUND]})
+    page.get_by_role("link", name="Save the kit").wait_for(timeout=SHOWN)
+    assert page.locator(".examples .unread").all_inner_texts() == ["notes.txt \N{MULTIPLICATION SIGN}"]
+    assert page.locator("#taught-error").inner_text().startswith("notes.txt was passed over: ")
+    assert "3 examples" in page.locator("#taught-status").inner_text()
+
+
+def test_tag_of_which_no_sound_can_be_read_is_told(page):
+    teach(page, {"low": LOW_AND_HIGH["low"][:1], "high": [NO_SOUND]})
     page.locator("#taught-error:not(:empty)").wait_for(timeout=SHOWN)
-    assert page.locator("#taught-error").inner_text().startswith("notes.txt: ")
+    said = page.locator("#taught-error").inner_text()
+    assert said.startswith("notes.txt was passed over: ")
+    assert said.endswith("So high has no sound.")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(["cello"], "cello is the only tag"), (["cello", "cello"], "Two tags are named cello.")],
+    ids=["one tag", "twice the same"],
+)
+def test_mistakes_with_names_are_told_before_a_sound_is_sent(page, names, told):
+    for row, name in enumerate(names):
+        page.locator(".tag-row").nth(row).get_by_label("Tag", exact=True).fill(name)
+        page.locator(".tag-row").nth(row).get_by_label("Add sounds").set_input_files(LOW_AND_HIGH["low"])
+    page.get_by_role("button", name="Learn").click()
+    assert page.locator("#taught-error").inner_text().startswith(told)
+    assert not any("/v1/" in address and "/v1/models" not in address for address in page.asked)
+
+
+def test_second_lesson_hears_new_sounds_only_and_uses_the_new_kit(shown):
+    teach(shown, LOW_AND_HIGH)
+    box = shown.get_by_role("checkbox", name="your kit")
+    box.wait_for(timeout=SHOWN)
+    box.uncheck()
+    deep = {"name": "deep.wav", "mimeType": "audio/wav", "buffer": encoded(tone(3.0, hz=90.0))}
+    shown.locator(".tag-row").first.get_by_label("Add sounds").set_input_files(deep)
+    shown.get_by_role("button", name="Learn").click()
+    assert becomes_true(shown, "document.getElementById('taught-status').textContent.includes('3 to 4 examples')")
+    assert box.is_checked()
+    assert sum("/v1/examples" in address for address in shown.asked) == 7
+
+
+def test_long_name_of_an_example_is_shortened_and_told_whole(page):
+    name = f"a recording {'of the same ' * 9}cello 2.wav"
+    page.locator(".tag-row").first.get_by_label("Add sounds").set_input_files(sound_file(name))
+    label = page.locator(".examples span").first
+    assert (len(label.inner_text()), label.get_attribute("title")) == (28, name)
+    assert label.inner_text().endswith("cello 2.wav")
