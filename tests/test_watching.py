@@ -12,7 +12,7 @@ import mutagen
 import pytest
 from conftest import wait_until
 
-from taggram.apps._watching import SETTLED_S, Watch
+from taggram.apps._watching import SETTLED_S, FileState, Watch
 from taggram.errors import ConfigError
 from tests._sounds import encoded, tone
 
@@ -90,10 +90,49 @@ def test_file_that_we_changed_is_not_given_again(watch, tmp_path, clock):
     add(tmp_path / "a.wav")()
     batches = iter(watch)
     next(batches)
-    add(tmp_path / "a.wav", 0.2)()
-    watch.take_as_given(str(tmp_path / "a.wav"))
+    change(watch, tmp_path / "a.wav")
     clock.events[60.0] = add(tmp_path / "b.wav")
     assert names(batches, 1) == [["b.wav"]]
+
+
+def change(watch, path):
+    """Change a file as the command does."""
+    before = FileState.of(str(path))
+    add(path, 0.2)()
+    watch.take_as_given(str(path), before, FileState.of(str(path)))
+
+
+def test_file_that_grew_before_we_changed_it_is_given_again(watch, tmp_path):
+    add(tmp_path / "a.wav")()
+    batches = iter(watch)
+    next(batches)
+    add(tmp_path / "a.wav", 0.3)()  # a copy that stood still for a while goes on
+    change(watch, tmp_path / "a.wav")
+    assert names(batches, 1) == [["a.wav"]]
+
+
+def test_file_that_grew_after_we_changed_it_is_given_again(watch, tmp_path):
+    add(tmp_path / "a.wav")()
+    batches = iter(watch)
+    next(batches)
+    change(watch, tmp_path / "a.wav")
+    add(tmp_path / "a.wav", 0.3)()
+    assert names(batches, 1) == [["a.wav"]]
+
+
+def test_file_that_becomes_readable_is_given_again(watch, tmp_path, clock, monkeypatch):
+    may_read = False
+    monkeypatch.setattr("os.access", lambda path, mode: may_read)  # root may read what nobody may
+
+    def allow():
+        nonlocal may_read
+        may_read = True
+
+    add(tmp_path / "a.wav")()
+    batches = iter(watch)
+    next(batches)
+    clock.events[30.0] = allow
+    assert names(batches, 1) == [["a.wav"]]
 
 
 @pytest.mark.parametrize("name", ["song.mp3.part", "song.wav.crdownload", ".song.wav", "song.wav~", "SONG.TMP"])
@@ -164,6 +203,25 @@ def test_file_that_the_command_wrote_into_is_not_tagged_again(watching, tmp_path
     add(tmp_path / "b.wav", 1.0)()
     assert wait_until(lambda: len(lines) >= 2)
     assert [Path(json.loads(line)["path"]).name for line in lines] == ["a.wav", "b.wav"]
+
+
+def test_worker_says_what_it_made_of_a_file(weights, tmp_path):
+    from taggram._workers import Task
+    from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
+
+    path = tmp_path / "a.wav"
+    add(path, 1.0)()
+    how = WriteSettings(
+        field="TAGGRAM", top=1, threshold=0, if_empty=False, if_confident=None, dry_run=False, keep_times=False,
+        max_duration_s=600,
+    )  # fmt: skip
+    tagger = {"model": weights, "hop_s": None, "max_duration_s": 600, "device": "cpu"}
+    with WritingWorkers(tagger, how, 1) as pool:
+        before = FileState.of(str(path))
+        (first,) = pool.run([Task(str(path))])
+        (again,) = pool.run([Task(str(path))])
+    assert first.rewritten == (before, FileState.of(str(path)))
+    assert again.rewritten is None  # nothing was to be written
 
 
 def test_interrupt_ends_the_command(watching, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from taggram._processes import Do, FileTask, Message, Processes, Tell, serve
 from taggram._workers import Task, make_tagging, read_result
+from taggram.apps._watching import FileState
 from taggram.apps.file_tags import FileChange, Outcome, tags_for_files, undo_tags, write_tags
 from taggram.errors import FileTagsError
 from taggram.results import Embedding, Taggram
@@ -46,9 +47,12 @@ class WrittenTaggram(Taggram):
 
     Attributes:
         change: what was done, or None where it could not be; `trouble` then says why.
+        rewritten: what the file looked like before it was read and after tags were written into it; None where none
+            were, or where another program changed it in between.
     """
 
     change: FileChange | None = None
+    rewritten: tuple[FileState, FileState] | None = None
 
 
 class WritingWorkers(Processes[Task, Taggram | Embedding]):
@@ -79,10 +83,11 @@ class UndoWorkers(Processes[FileTask, FileChange]):
 
 def _read_written(task: Task, fields: Message) -> Taggram | Embedding:
     """Make a result of what a worker sent."""
-    change = fields.pop("change")
+    change, rewritten = fields.pop("change"), fields.pop("rewritten")
     result = read_result(task, fields)
     kept = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    return WrittenTaggram(**kept, change=change and _read_change(change))
+    states = (FileState(**rewritten[0]), FileState(**rewritten[1])) if rewritten else None
+    return WrittenTaggram(**kept, change=change and _read_change(change), rewritten=states)
 
 
 def _read_change(fields: Message) -> FileChange:
@@ -100,17 +105,21 @@ def _make(settings: Message) -> Do:
     tag = make_tagging(settings["tagger"])
 
     def do(fields: Message, tell: Tell) -> Message:
+        before = FileState.of(fields["path"])
         result = tag(fields, tell)
+        is_the_same = before == FileState.of(fields["path"])
         try:
             change = _write(Taggram(**result), how, tell)
         except FileTagsError as error:
             trouble = "; ".join(filter(None, [result["trouble"], f"no tags were written: {error}"]))
-            return {**result, "trouble": trouble, "change": None}
+            return {**result, "trouble": trouble, "change": None, "rewritten": None}
+        after = FileState.of(fields["path"]) if is_the_same and change.outcome is Outcome.written else None
         return {
             **result,
             "notes": [*result["notes"], str(change), *change.notes],
             "unusual": [*result["unusual"], *change.notes],
             "change": asdict(change),
+            "rewritten": [asdict(before), asdict(after)] if before and after else None,
         }
 
     return do

@@ -12,7 +12,7 @@ from taggram._kit_network import model_of_kit
 from taggram._processes import Processes
 from taggram._sound_files import list_files
 from taggram._workers import Task, Workers
-from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers
+from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers, WrittenTaggram
 from taggram.apps._outputs import Format, PictureNames, TagWriter, check_format, is_parquet, open_embeddings, open_tags
 from taggram.apps._parquet import ParquetTags, load_pyarrow
 from taggram.apps._progress import FileProgress, say
@@ -200,8 +200,8 @@ def run_watching(
             tally = Tally()
             for result in _run(pool, _tasks(files, names)):
                 _give(result, writer, tally)
-                if write is not None:
-                    watch.take_as_given(result.path)
+                if isinstance(result, WrittenTaggram) and result.rewritten is not None:
+                    watch.take_as_given(result.path, *result.rewritten)
             tally.tell()
 
 

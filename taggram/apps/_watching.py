@@ -22,27 +22,50 @@ UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".filepart", ".tm
 
 
 @dataclass(frozen=True)
-class _State:
+class FileState:
     """What a file looked like.
 
     Attributes:
         size: in bytes.
         modified_ns: when it was written to.
         file_id: which file it is, whatever its name.
+        is_readable: whether we may read it.
     """
 
     size: int
     modified_ns: int
     file_id: int
+    is_readable: bool
 
     @classmethod
-    def of(cls, path: str) -> _State | None:
-        """Look at a file, which may be gone."""
+    def of(cls, path: str) -> FileState | None:
+        """Look at a file.
+
+        Args:
+            path: the file.
+
+        Returns:
+            What it looks like now, or None where it is gone.
+        """
         try:
             status = Path(path).stat()
+            is_readable = os.access(path, os.R_OK)
         except OSError:
             return None
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, is_readable)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A file that may not be complete yet.
+
+    Attributes:
+        state: what it looks like.
+        since_s: when it was first seen like this.
+    """
+
+    state: FileState
+    since_s: float
 
 
 class Watch:
@@ -79,8 +102,8 @@ class Watch:
         self._look_every_s = look_every_s
         self._clock = clock
         self._sleep = sleep
-        self._waiting: dict[str, tuple[_State, float]] = {}  # a state and since when it holds
-        self._done: dict[str, _State] = {}  # as it was when it was given, or found to be no sound
+        self._waiting: dict[str, _Waiting] = {}
+        self._done: dict[str, FileState] = {}  # as it was when it was given, or found to be no sound
 
     def __iter__(self) -> Iterator[list[str]]:
         """Wait for files, without end.
@@ -103,32 +126,31 @@ class Watch:
         Returns:
             Files that are complete and were not given as they now are, sorted.
         """
-        now = self._clock()
-        found = {path: state for path in self._files() if (state := _State.of(path)) is not None}
-        waiting: dict[str, tuple[_State, float]] = {}
-        settled = []
-        for path, state in found.items():
-            if state == self._done.get(path):
-                continue
-            before, since = self._waiting.get(path, (state, now))
-            if before == state and now - since >= self._settled_s:
-                settled.append(path)
-            else:
-                waiting[path] = (state, since if before == state else now)
-        self._waiting = waiting
+        now_s = self._clock()
+        found = {path: state for path in self._files() if (state := FileState.of(path)) is not None}
         self._done = {path: state for path, state in self._done.items() if path in found}
+        new = {path: state for path, state in found.items() if state != self._done.get(path)}
+        seen = {path: self._seen(path, state, now_s) for path, state in new.items()}
+        settled = {path for path, one in seen.items() if now_s - one.since_s >= self._settled_s}
+        self._waiting = {path: one for path, one in seen.items() if path not in settled}
         self._done.update((path, found[path]) for path in settled)
         return sorted(path for path in settled if looks_like_audio(Path(path)))
 
-    def take_as_given(self, path: str) -> None:
-        """Take a file as it now is for given, since it was changed by us.
+    def take_as_given(self, path: str, before: FileState, after: FileState) -> None:
+        """Take a file that we changed for given as we left it, unless it was not the one any more that was given.
 
         Args:
             path: the file.
+            before: what it looked like when we began.
+            after: what it looked like when we were done.
         """
-        state = _State.of(path)
-        if state is not None:
-            self._done[path] = state
+        if self._done.get(path) == before:
+            self._done[path] = after
+
+    def _seen(self, path: str, state: FileState, now_s: float) -> _Waiting:
+        """Say since when a file looks as it does."""
+        before = self._waiting.get(path)
+        return before if before is not None and before.state == state else _Waiting(state, now_s)
 
     def _files(self) -> Iterator[str]:
         """Walk through the folders; one that cannot be read now may be there again later."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 BACKLOG = 1_024  # connections that the system holds until they are taken
 LONGEST_HEAD = 32_768  # bytes
 KEEP_ALIVE_S = 5
+CUT_S = 1.0  # for what is left to end, and to be told
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "swagger_ui_bundle", "plotly")
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
@@ -77,16 +78,13 @@ def run_service(
         if access.token is None and not ipaddress.ip_address(address).is_loopback:
             log("open to the network without a token", level=logging.WARNING)
         asyncio.run(_serve(service, access, listener))
-        n_left = service.n_jobs
-        log("stopped", unanswered=n_left)
-    if n_left:  # threads of torch would keep the process, or crash it on its way out
-        sys.stderr.flush()
-        os._exit(1)
+        log("stopped", unanswered=0)
 
 
 async def _serve(service: Service, access: Access, listener: socket.socket) -> None:
     """Load, serve, and stop."""
-    server = _make_server(service, access)
+    cut: set[asyncio.Task[None]] = set()
+    server = _make_server(service, access, cut)
     loading = asyncio.create_task(service.load())
 
     def tell(loading: asyncio.Task[None]) -> None:
@@ -97,13 +95,19 @@ async def _serve(service: Service, access: Access, listener: socket.socket) -> N
 
     loading.add_done_callback(tell)
     await server.serve(sockets=[listener])
+    if cut:
+        await asyncio.wait(cut, timeout=CUT_S)  # they are told that the service stops
+        service.close()
+        log("stopped", unanswered=len(cut))
+        sys.stderr.flush()
+        os._exit(1)  # threads that still work would keep the process, or crash it on its way out
     if loading.done():
         await loading  # raises what went wrong
     loading.cancel()
 
 
-def _make_server(service: Service, access: Access) -> uvicorn.Server:
-    """Make the HTTP server, which stops as told and ends well."""
+def _make_server(service: Service, access: Access, cut: set[asyncio.Task[None]]) -> uvicorn.Server:
+    """Make the HTTP server, which stops as told and ends well; `cut` takes the requests that it did not answer."""
     import uvicorn
 
     settings = service.settings
@@ -128,8 +132,11 @@ def _make_server(service: Service, access: Access) -> uvicorn.Server:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             """Take nothing more, and finish what was taken."""
-            log("stopping", waiting=service.n_jobs, uploads=service.uploads.n_coming)
+            log(
+                "stopping", waiting=service.n_jobs, uploads=service.uploads.n_coming, lessons=service.lessons.n_open
+            )
             await super().shutdown(sockets)
+            cut.update(self.server_state.tasks)
 
     return Server(
         uvicorn.Config(
