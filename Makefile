@@ -20,6 +20,7 @@ setup: $(VENV)/set-up
 $(VENV)/set-up: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "taggram needs Python 3.11 or newer; make PYTHON=... names one")'
 	$(PYTHON) -m venv $(VENV)
+	@echo 'installing torch and others, which takes some minutes'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,write,beets,cluster,dev]'
 	@echo done > $@
 

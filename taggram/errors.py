@@ -52,6 +52,10 @@ class KitError(TaggramError, RuntimeError):
     """A kit that is damaged, too new, or of another network's weights."""
 
 
+class MissingKitError(KitError, ConfigError):
+    """A kit that is not where it is said to be."""
+
+
 class CatalogueError(TaggramError, RuntimeError):
     """A catalogue that is not there, damaged, too new, or being written by another process."""
 

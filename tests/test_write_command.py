@@ -15,7 +15,9 @@ from _tagged_files import file_of, seen_by_mutagen, with_users_tags
 from conftest import wait_until
 
 from taggram.apps._file_tags_aside import PREFIX
-from taggram.apps.file_tags import Outcome, undo_tags, write_tags
+from taggram.apps._file_tags_worker import UndoWorkers
+from taggram.apps._writing import run_undo
+from taggram.apps.file_tags import FileChange, Outcome, undo_tags, write_tags
 from taggram.audio import looks_like_audio
 
 TAGS = ["guitar", "drums"]
@@ -117,7 +119,7 @@ def test_tags_are_written_and_printed_and_a_broken_file_is_told(weights, folder,
         printed = [word.rpartition("=")[0] for word in lines[str(folder / name)].split("\t")]
         assert seen_by_mutagen(folder / name) == printed
     assert "broken.mp3: " in done.stderr
-    assert done.stderr.splitlines()[-1] == "tags in files: 2 written"
+    assert done.stderr.splitlines()[-1] == "tags in files: 2 written, 1 failed"
 
 
 def test_json_says_what_was_written_and_read_only_files_are_told(weights, folder, data, run_taggram):
@@ -129,6 +131,7 @@ def test_json_says_what_was_written_and_read_only_files_are_told(weights, folder
     assert flac["notes"][-1] == f"written: genre={names}, before: genre=Schlager; Polka"
     assert len(mp3["tags"]) == 2
     assert "song.mp3: no tags were written: it is read-only" in done.stderr
+    assert done.stderr.splitlines()[-1] == "tags in files: 1 written, 1 failed"
     assert done.returncode == 1
     assert (folder / "song.mp3").read_bytes() == data["mp3"]
 
@@ -157,10 +160,10 @@ def test_undo_needs_neither_network_nor_weights(folder, data, tmp_path, run_tagg
     env = {**os.environ, "TAGGRAM_HOME": str(tmp_path / "none"), "TAGGRAM_OFFLINE": "1"}
     done = run_taggram("tag", "--undo", "--dry-run", folder, env=env)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "song.mp3: would be taken out: TAGGRAM=(none), before: TAGGRAM=guitar; drums" in done.stderr
+    assert "song.mp3: would be taken out: TAGGRAM=guitar; drums\n" in done.stderr
     done = run_taggram("tag", "--undo", folder, env=env)
     assert done.returncode == 0
-    assert f"{folder / 'song.mp3'}\ttaken out: TAGGRAM=(none), before: TAGGRAM=guitar; drums" in done.stdout
+    assert f"{folder / 'song.mp3'}\ttaken out: TAGGRAM=guitar; drums\n" in done.stdout
     assert {kind: (folder / f"song.{kind}").read_bytes() for kind in data} == data
     assert run_taggram("tag", "--undo", folder, env=env).stderr == "tags in files: 2 nothing of ours\n"
 
@@ -172,6 +175,24 @@ def test_undo_tells_a_broken_file_and_goes_on(folder, run_taggram):
     assert (done.returncode, "song.flac" in done.stdout) == (1, True)
     assert "broken.mp3: its metadata is cut short" in done.stderr
     assert "missing.mp3: No such file or directory" in done.stderr
+    assert done.stderr.splitlines()[-1] == "tags in files: 1 taken out, 1 nothing of ours, 2 failed"
+
+
+def test_undo_says_what_was_given_back(folder, run_taggram):
+    write_tags(folder / "song.mp3", TAGS, field="genre")
+    done = run_taggram("tag", "--undo", folder / "song.mp3")
+    assert done.stdout.endswith("\ttaken out: genre=guitar; drums, given back: genre=Schlager; Polka\n")
+
+
+def test_stopped_run_says_how_many_files_were_done(monkeypatch, folder, capsys):
+    def interrupted(self, tasks, progress):
+        yield FileChange(outcome=Outcome.taken_out, values={}, before={"TAGGRAM": TAGS})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UndoWorkers, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_undo([str(folder)], dry_run=False, keep_times=False, max_duration_s=100, n_workers=1)
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped; tags in files: 1 taken out"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from taggram._files import written_aside
 from taggram.apps._parquet import ParquetEmbeddings, ParquetTags, load_pyarrow
@@ -219,9 +219,9 @@ def open_embeddings(path: Path) -> Iterator[EmbeddingWriter | ParquetEmbeddings]
         with _open_whole(path, "wb") as stream, ParquetEmbeddings(stream) as table:
             yield table
     else:
-        arrays = EmbeddingWriter()
-        yield arrays
-        arrays.save(path)
+        with EmbeddingWriter() as arrays:
+            yield arrays
+            arrays.save(path)
 
 
 def is_parquet(path: Path) -> bool:
@@ -254,14 +254,20 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
 class EmbeddingWriter:
     """Writes embeddings as npz: path (rows,), times_s (rows,) and features (rows, ...).
 
-    Until all are there, the features wait in a file without a name and not in memory.
+    Until all are there, the features wait in a file without a name and not in memory. To be used in a `with` statement.
     """
 
     def __init__(self) -> None:
-        self._features = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
+        self._features = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end of the `with`)
         self._shape: tuple[int, ...] = ()  # of a row
         self._paths: list[str] = []
         self._times_s: list[NDArray[np.float64]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._features.close()
 
     @property
     def n_files(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 AFTER_S = 2.0
+STOPS = (KeyboardInterrupt, SystemExit)
+"""What a command is ended by that is told to end."""
 
 
 class FileProgress:
@@ -88,6 +91,20 @@ class FileProgress:
         self._bar.start()
         task = self._bar.task_ids[0]
         self._bar.update(task, completed=self._n_done, description=now or None)
+
+
+@contextlib.contextmanager
+def tell_if_stopped(what: str) -> Iterator[None]:
+    """Say what is left of work that is told to end before it is done.
+
+    Args:
+        what: such as "nothing was written".
+    """
+    try:
+        yield
+    except STOPS:
+        say(f"stopped; {what}")
+        raise
 
 
 def say(line: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taggram.apps._options import parse_options
-from taggram.apps._server_catalogue import ServedCatalogue
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
+from taggram.apps._server_start import check_packages, open_address
 from taggram.apps._tagging import TaggerSettings
 from taggram.catalogue.asking import Catalogue
 from taggram.errors import ConfigError, did_you_mean
@@ -56,10 +56,11 @@ def serve_models(
         UnknownNameError: there is no such model.
         TaggramError: the service cannot start.
     """
-    from taggram.apps.server import run_service
-
     access = Access(host=host, port=port, token=token, cors=tuple(cors))
     settings = _settings({"max_duration_s": max_duration_s, **parse_options(words)})
+    if spool is not None and not spool.is_dir():
+        raise ConfigError(f"spool: there is no folder {str(spool)!r}.")
+    check_packages()
     os.environ.pop(TOKEN_VARIABLE, None)  # decoders, which meet hostile files, need not have it
     asked = None if catalogue is None else Catalogue(catalogue, timeout_s=settings.work_s)
     if not models and not kits and asked is None:
@@ -71,6 +72,8 @@ def serve_models(
     offered = [_offered(one) for one in wanted]
     collection = None
     if asked is not None:
+        from taggram.apps._server_catalogue import ServedCatalogue
+
         own = _offered(_settings_of(asked, max_duration_s, device))
         collection = ServedCatalogue(asked, own.name)
         if own not in offered:
@@ -78,7 +81,10 @@ def serve_models(
     names = [one.name for one in offered]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two models are called {', '.join(sorted(twice))}; a service needs a name for each.")
-    run_service(offered, access, settings, device=device, spool=spool, collection=collection)
+    with open_address(access) as listener:
+        from taggram.apps.server import run_service  # torch loads when all else is right
+
+        run_service(offered, access, settings, listener, device=device, spool=spool, collection=collection)
 
 
 def _settings_of(catalogue: Catalogue, max_duration_s: float, device: str) -> TaggerSettings:

@@ -136,8 +136,9 @@ class Pipe:
             header = wave.open(cast("BinaryIO", _Forward(stream)), "rb")  # noqa: SIM115 (the stream goes on behind the header)
         except (wave.Error, EOFError) as error:
             raise AudioError(
-                f"it is no WAV file of whole numbers ({str(error) or 'it is empty'}); with --sample-rate HZ, samples "
-                "of 16 bits are taken without a header",
+                f"it is no WAV file of whole numbers ({str(error) or 'it is empty'}). `ffmpeg -i song.mp3 -f wav - | "
+                "taggram listen -` makes one of any sound, `taggram tag song.mp3` takes the file itself, and with "
+                "--sample-rate HZ, samples of 16 bits are taken without a header",
                 PIPE,
             ) from error
         self.sample_rate, self._n_channels = header.getframerate(), header.getnchannels()

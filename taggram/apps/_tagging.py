@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,18 +12,18 @@ from typing import TYPE_CHECKING, Any, get_args
 from taggram._checks import check_choice
 from taggram._kit_network import model_of_kit
 from taggram._processes import Processes
-from taggram._sound_files import list_files
+from taggram._sound_files import STDIN, list_files
 from taggram._workers import Task, Workers
 from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers, WrittenTaggram
 from taggram.apps._outputs import Format, PictureNames, TagWriter, check_format, is_parquet, open_embeddings, open_tags
 from taggram.apps._parquet import ParquetTags, load_pyarrow
-from taggram.apps._progress import FileProgress, say
+from taggram.apps._progress import FileProgress, say, tell_if_stopped
 from taggram.apps._watching import Watch
-from taggram.apps._writing import Tally, tally_of
-from taggram.errors import ConfigError, check_above_zero, printable
-from taggram.kit import Kit
+from taggram.apps._writing import FAILED, IN_FILES, Tally, outcome_of, tell_change
+from taggram.errors import AudioError, ConfigError, check_above_zero, printable
+from taggram.kit import Kit, is_kit
 from taggram.models import load_card
-from taggram.models._registry import Engine, is_model_file, model_file
+from taggram.models._registry import ONNX_SUFFIX, Engine, is_model_file, model_file, read_cards
 from taggram.models._weights import ensure_weights
 from taggram.results import Embedding, Failure, Taggram
 from taggram.tagger import DEFAULT_MODEL
@@ -61,7 +63,7 @@ class TaggerSettings:
             The settings by name.
 
         Raises:
-            ConfigError: a length is not above 0, or there is no such file.
+            ConfigError: a length is not above 0, there is no such file, or the kit is of another model.
             KitError: the kit is not there, damaged or too new.
             UnknownNameError: there is no such model.
             WeightsError: its weights cannot be had.
@@ -69,8 +71,14 @@ class TaggerSettings:
         check_above_zero(hop_s=self.hop_s, max_duration_s=self.max_duration_s)
         check_choice("--engine", self.engine, get_args(Engine))
         model = self.model
-        if self.kit is not None and model == DEFAULT_MODEL:
-            model = model_of_kit(Kit.load(self.kit), self.kit)
+        if self.kit is not None:
+            kit = Kit.load(self.kit)
+            if model == DEFAULT_MODEL:
+                model = model_of_kit(kit, self.kit)
+            elif model != kit.model and {model, kit.model} <= read_cards().keys():
+                raise ConfigError(
+                    f"{printable(self.kit)}: this kit is of {kit.model}, and --model says {model}; leave --model out."
+                )
         have_at_hand(model)
         return asdict(self)
 
@@ -82,14 +90,22 @@ def have_at_hand(model: str) -> None:
         model: name or file of the model.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it holds something else.
         UnknownNameError: there is no such model.
         WeightsError: its weights cannot be had.
     """
+    shown = printable(str(model_file(model)))
+    if model.endswith(ONNX_SUFFIX):
+        raise ConfigError(
+            f"{shown}: an ONNX file is for other programs, and no model to tag with. --engine onnx runs a model such "
+            f"as {DEFAULT_MODEL} by onnxruntime."
+        )
     if not is_model_file(model):
         ensure_weights(load_card(model))
     elif not model_file(model).is_file():
-        raise ConfigError(f"there is no model file {printable(str(model_file(model)))}.")
+        raise ConfigError(f"there is no model file {shown}.")
+    elif is_kit(model_file(model)):
+        raise ConfigError(f"{shown} is a kit: say --kit and not --model.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +172,10 @@ def run_tagging(
         OSError: the output cannot be written.
     """
     output.check()
+    tally = Tally()
     try:
-        return _tag_all(paths, settings, output, n_workers, write)
+        with _saying_if_stopped(output.path), contextlib.nullcontext() if write is None else tally:
+            return _tag_all(paths, settings, output, n_workers, write, tally)
     except _NothingToWriteError:
         return False
 
@@ -190,19 +208,24 @@ def run_watching(
     output.check()
     watch = Watch(folders)
     names = PictureNames(output.pictures) if output.pictures else None
+    ready = settings.ready()
     with (
+        Tally("files" if write is None else IN_FILES) as total,
         open_tags(None, output.kind, output.top, output.threshold, output.over_time) as writer,
-        _workers(settings.ready(), write, n_workers) as pool,
+        _workers(ready, write, n_workers) as pool,
     ):
         pool.start()
         say(f"watching {', '.join(map(printable, folders))}; Ctrl-C ends it")
         for files in watch:
             tally = Tally()
             for result in _run(pool, _tasks(files, names)):
-                _give(result, writer, tally)
+                _give(result, writer)
+                for count in (tally, total):
+                    count.add(outcome_of(result))
                 if isinstance(result, WrittenTaggram) and result.rewritten is not None:
                     watch.take_as_given(result.path, *result.rewritten)
-            tally.tell()
+            if write is not None:
+                say(str(tally))
 
 
 def run_embedding(
@@ -231,7 +254,8 @@ def run_embedding(
         load_pyarrow()  # before any work is done
     _check_writable(out)
     try:
-        n_rows, n_files, n_failed = _embed_all(paths, settings, out, layer, mean, n_workers)
+        with _saying_if_stopped(out):
+            n_rows, n_files, n_failed = _embed_all(paths, settings, out, layer, mean, n_workers)
     except _NothingToWriteError:
         return False
     say(f"{n_rows} rows of {n_files} files are in {printable(str(out))}")
@@ -244,23 +268,24 @@ def _tag_all(
     output: TagOutput,
     n_workers: int | None,
     write: WriteSettings | None,
+    tally: Tally,
 ) -> bool:
     """Tag files, as `run_tagging` does; what is raised on the way leaves no file."""
     names = PictureNames(output.pictures) if output.pictures else None
-    tally = Tally()
     with (
         open_tags(output.path, output.kind, output.top, output.threshold, output.over_time) as writer,
         _workers(settings.ready(), write, n_workers) as pool,
     ):
-        pool.start()
+        _start(pool, paths)
         files, failures = _list_files(paths)
         tasks = _tasks(files, names)
         n_failed = len(failures)
+        tally.add(FAILED, n_failed)
         for failure in failures:
             writer.write(failure)
         for result in _run(pool, tasks):
-            n_failed += not _give(result, writer, tally)
-        tally.tell()
+            n_failed += not _give(result, writer)
+            tally.add(outcome_of(result))
         if output.kind is Format.parquet and n_failed and not writer.n_files:
             raise _NothingToWriteError  # a table without a row says less than none
     pictures = [task.picture for task in tasks if task.picture and Path(task.picture).exists()]
@@ -274,11 +299,12 @@ def _tasks(files: list[str], names: PictureNames | None) -> list[Task]:
     return [Task(file, picture=names.of(file) if names else None) for file in files]
 
 
-def _give(result: Taggram | Embedding | Failure, writer: TagWriter | ParquetTags, tally: Tally) -> bool:
-    """Write and count a result; say whether all is well with it."""
+def _give(result: Taggram | Embedding | Failure, writer: TagWriter | ParquetTags) -> bool:
+    """Write a result; say whether all is well with it."""
     if isinstance(result, Taggram | Failure):
         writer.write(result)
-    tally_of(result, tally)
+    if isinstance(result, WrittenTaggram) and result.change is not None:
+        tell_change(result.path, result.change)
     return isinstance(result, Taggram) and not result.trouble
 
 
@@ -287,7 +313,7 @@ def _embed_all(
 ) -> tuple[int, int, int]:
     """Embed files; give the numbers of rows, of files, and of those that failed."""
     with open_embeddings(out) as writer, Workers(settings.ready(), n_workers) as pool:
-        pool.start()
+        _start(pool, paths)
         files, failures = _list_files(paths)
         n_failed = len(failures)
         for result in _run(pool, [Task(file, embed=True, layer=layer) for file in files]):
@@ -315,10 +341,28 @@ def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
     return files, failures
 
 
+def _start(pool: Processes[Task, Taggram | Embedding], paths: list[str]) -> None:
+    """Start a worker while files are looked for, unless there are none."""
+    if not all(_why_missing(path) for path in paths if path != STDIN):
+        pool.start()
+
+
+def _why_missing(path: str) -> str:
+    """Say why nothing can be had from a path, or ""."""
+    try:
+        os.stat(path)  # noqa: PTH116 (Path("") would be the working folder)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
 def _run(workers: Processes[Task, Taggram | Embedding], tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
     """Do tasks in worker processes; tell failures and what is unusual on standard error."""
+    reasons = itertools.takewhile(bool, (_why_missing(task.path) for task in tasks))
+    failures = [Failure(task.path, AudioError.__name__, printable(reason)) for task, reason in zip(tasks, reasons)]
     with FileProgress(len(tasks)) as progress:
-        for result in workers.run(tasks, progress.told):
+        # Those before the first file that is there need no network.
+        for result in itertools.chain(failures, workers.run(tasks[len(failures) :], progress.told)):
             progress.make_way()
             if isinstance(result, Failure):
                 say(f"{printable(result.path)}: {result.message}")
@@ -328,6 +372,13 @@ def _run(workers: Processes[Task, Taggram | Embedding], tasks: list[Task]) -> It
                 say(f"{printable(result.path)}: {result.trouble}")
             yield result
             progress.advance()  # after what is printed, so that the bar stands while the next file is waited for
+
+
+def _saying_if_stopped(out: Path | None) -> contextlib.AbstractContextManager[None]:
+    """Say that a file is not there, or as it was, where its writing is stopped."""
+    if out is None or (out.exists() and not out.is_file()):  # a pipe or a device has what was written until then
+        return contextlib.nullcontext()
+    return tell_if_stopped(f"{printable(str(out))} was not written")
 
 
 def _check_writable(out: Path | None) -> None:

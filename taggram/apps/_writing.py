@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from taggram._processes import FileTask
 from taggram._sound_files import list_files
@@ -14,7 +14,7 @@ from taggram.apps._file_tags_fields import OWN, find_field, preset_field
 from taggram.apps._file_tags_worker import UndoWorkers, WriteSettings, WrittenTaggram
 from taggram.apps._options import given_options
 from taggram.apps._outputs import DEFAULT_TOP
-from taggram.apps._progress import FileProgress, say
+from taggram.apps._progress import STOPS, FileProgress, say
 from taggram.apps.file_tags import FileChange, Outcome
 from taggram.errors import ConfigError, check_above_zero, printable
 from taggram.kit import Kit
@@ -26,25 +26,41 @@ if TYPE_CHECKING:
 FOR_WRITING = ("--field", "--preset", "--if-empty", "--if-confident")
 FOR_BOTH = ("--dry-run", "--keep-times")
 FOR_UNDOING = ("--undo", "--workers", "--max-duration-s", *FOR_BOTH)
+IN_FILES = "tags in files"
+FAILED = "failed"
+TAGGED = "tagged"
 TOLD_ONE_BY_ONE = (Outcome.would_be_written, Outcome.would_be_taken_out)
 
 
 class Tally:
-    """Says what would become of each file and counts what became of them."""
+    """Counts what became of files, and says it at the end of a `with`, also of one that is stopped.
 
-    def __init__(self) -> None:
-        self._counts: Counter[Outcome] = Counter()
+    Args:
+        topic: what the line begins with.
+    """
 
-    def add(self, path: str, change: FileChange) -> None:
-        """Take in what was done to a file."""
-        self._counts[change.outcome] += 1
-        if change.outcome in TOLD_ONE_BY_ONE:
-            say(f"{printable(path)}: {change}")
+    def __init__(self, topic: str = IN_FILES) -> None:
+        self._topic = topic
+        self._counts: Counter[str] = Counter()
 
-    def tell(self) -> None:
-        """Say how many files there are of each kind."""
-        if self._counts:
-            say("tags in files: " + ", ".join(f"{number} {outcome}" for outcome, number in self._counts.items()))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, STOPS):
+            say(f"stopped; {self}")
+        elif self._counts:
+            say(str(self))
+
+    def __str__(self) -> str:
+        last = sorted(self._counts.items(), key=lambda item: item[0] == FAILED)
+        counts = [f"{number} {outcome}" for outcome, number in last]
+        return f"{self._topic}: {', '.join(counts) or 'none'}"
+
+    def add(self, outcome: str, n: int = 1) -> None:
+        """Take in what became of files."""
+        if n:
+            self._counts[outcome] += n
 
 
 def check_options(context: typer.Context, *, write: bool, undo: bool) -> None:
@@ -135,10 +151,17 @@ def write_settings(
     )
 
 
-def tally_of(result: Any, tally: Tally) -> None:
-    """Count what was done to a file, if something was."""
+def outcome_of(result: Any) -> str:
+    """Say in a word what became of a file."""
     if isinstance(result, WrittenTaggram) and result.change is not None:
-        tally.add(result.path, result.change)
+        return result.change.outcome
+    return FAILED if isinstance(result, Failure | WrittenTaggram) else TAGGED
+
+
+def tell_change(path: str, change: FileChange) -> None:
+    """Say what would be done to a file, where it is not done."""
+    if change.outcome in TOLD_ONE_BY_ONE:
+        say(f"{printable(path)}: {change}")
 
 
 def run_undo(
@@ -163,26 +186,27 @@ def run_undo(
     check_above_zero(max_duration_s=max_duration_s)
     load_mutagen()
     files, failures = list_files(paths)
-    tally = Tally()
     how = {"dry_run": dry_run, "keep_times": keep_times, "max_duration_s": max_duration_s}
     n_failed = len(failures)
     for failure in failures:
         say(f"{printable(failure.path)}: {failure.message}")
-    with UndoWorkers(how, n_workers) as pool, FileProgress(len(files)) as progress:
+    with Tally() as tally, UndoWorkers(how, n_workers) as pool, FileProgress(len(files)) as progress:
+        tally.add(FAILED, n_failed)
         for file, result in zip(files, pool.run(map(FileTask, files), progress.told)):
             progress.make_way()
             if isinstance(result, Failure):
                 n_failed += 1
+                tally.add(FAILED)
                 say(f"{printable(file)}: {result.message}")
             else:
-                _print_undone(file, result, tally)
+                tally.add(result.outcome)
+                _print_undone(file, result)
             progress.advance()
-    tally.tell()
     return not n_failed
 
 
-def _print_undone(file: str, change: FileChange, tally: Tally) -> None:
-    tally.add(file, change)
+def _print_undone(file: str, change: FileChange) -> None:
+    tell_change(file, change)
     if change.notes:
         say(f"{printable(file)}: note: {'; '.join(change.notes)}")
     if change.outcome is Outcome.taken_out:

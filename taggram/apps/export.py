@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from taggram.apps._options import parse_options
 from taggram.apps._progress import say
 from taggram.errors import ConfigError, printable
-from taggram.models import NETWORKS, create_model, find_facts
-from taggram.models._contract import TaggingModel
-from taggram.models._onnx_file import ONNX_SUFFIX, SCORES, OnnxFile
-from taggram.models._registry import is_model_file, model_file
-from taggram.models._saved import load_model
+from taggram.kit import is_kit
+from taggram.models import NETWORKS, check_name, create_model, find_facts
+from taggram.models._registry import ONNX_SUFFIX, is_model_file, model_file
+
+if TYPE_CHECKING:
+    from taggram.models._contract import TaggingModel
+    from taggram.models._onnx_file import OnnxFile
 
 
 def export_network(name: str, out: Path, words: Sequence[str], seed: int) -> None:
@@ -34,7 +37,9 @@ def export_network(name: str, out: Path, words: Sequence[str], seed: int) -> Non
         OSError: the file cannot be written.
     """
     _check_place(out)
-    model = _load(name, words, seed)
+    options = parse_options(words)
+    _check_name(name, options)
+    model = _load(name, options, seed)
     say(f"exporting {printable(name)} and comparing it with torch")
     written = model.export_onnx(out)
     say(_summary(written))
@@ -52,15 +57,27 @@ def _check_place(out: Path) -> None:
         raise ConfigError(f"the folder {printable(str(out.parent))} cannot be written to.")
 
 
-def _load(name: str, words: Sequence[str], seed: int) -> TaggingModel:
+def _check_name(name: str, options: dict[str, Any]) -> None:
+    """Refuse what is no network, before torch is loaded."""
+    if not is_model_file(name):
+        check_name(name)
+        return
+    file = model_file(name)
+    shown = printable(str(file))
+    if options:
+        raise ConfigError("options are for a network given by name; one in a file has its own.")
+    if not file.is_file():
+        raise ConfigError(f"there is no model file {shown}.")
+    if is_kit(file):
+        raise ConfigError(f"{shown} is a kit, and kits cannot be exported; the network that it was taught on can.")
+
+
+def _load(name: str, options: dict[str, Any], seed: int) -> TaggingModel:
     import torch
 
-    options = parse_options(words)
+    from taggram.models._saved import load_model
+
     if is_model_file(name):
-        if options:
-            raise ConfigError("options are for a network given by name; one in a file has its own.")
-        if not model_file(name).is_file():
-            raise ConfigError(f"there is no model file {printable(str(model_file(name)))}.")
         return load_model(name)
     if name in NETWORKS:
         say(f"{name} is not trained: its weights are drawn with seed {seed}.")
@@ -71,6 +88,8 @@ def _load(name: str, words: Sequence[str], seed: int) -> TaggingModel:
 
 def _summary(written: OnnxFile) -> str:
     """Say what was written and how it compares, in one line."""
+    from taggram.models._onnx_file import SCORES
+
     lengths = " and ".join(f"{n_samples:,}" for n_samples in written.n_samples)
     unit = "" if written.output == SCORES else " of 1 + the value"
     return (

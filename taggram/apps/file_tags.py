@@ -55,6 +55,10 @@ class FileChange:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.outcome in (Outcome.taken_out, Outcome.would_be_taken_out):
+            taken = [f"{name}={JOINED_BY.join(values)}" for name, values in self.before.items() if values]
+            back = [f"given back: {name}={JOINED_BY.join(values)}" for name, values in self.values.items() if values]
+            return f"{self.outcome}: {', '.join([*taken, *back]) or '(nothing that can be read)'}"
         parts = [f"{name}={JOINED_BY.join(values) or '(none)'}" for name, values in self.values.items()]
         gone = {name: values for name, values in self.before.items() if values and values != self.values.get(name)}
         before = [f"before: {name}={JOINED_BY.join(values)}" for name, values in gone.items()]

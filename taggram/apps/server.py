@@ -24,19 +24,17 @@ from taggram.apps._server_catalogue import ServedCatalogue
 from taggram.apps._server_log import log, set_up_log
 from taggram.apps._server_protocol import make_protocol
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
+from taggram.apps._server_start import BACKLOG
 from taggram.apps._server_work import Service
-from taggram.errors import ConfigError, missing_extra
 
 if TYPE_CHECKING:
     from types import FrameType
 
     import uvicorn
 
-BACKLOG = 1_024  # connections that the system holds until they are taken
 LONGEST_HEAD = 32_768  # bytes
 KEEP_ALIVE_S = 5
 CUT_S = 1.0  # for what is left to end, and to be told
-NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "swagger_ui_bundle", "plotly")
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 
@@ -44,6 +42,7 @@ def run_service(
     models: Sequence[ServedModel],
     access: Access,
     settings: ServiceSettings,
+    listener: socket.socket,
     *,
     device: str = "auto",
     spool: Path | None = None,
@@ -55,23 +54,16 @@ def run_service(
         models: what is offered; the first is the default.
         access: who may ask, and where.
         settings: limits.
+        listener: listens on the address already; it is closed at the end.
         device: as for `Tagger`.
         spool: a folder that uploads are kept in for a moment; None is the system's place for temporary files.
         collection: the catalogue that can be asked, or None.
 
     Raises:
-        ConfigError: the address cannot be listened on, or there is no folder for uploads.
-        MissingExtraError: the extra `serve` is not installed.
         TaggramError: a model cannot be loaded, or no decoder can be started.
     """
-    _check_packages()
-    if spool is not None and not spool.is_dir():
-        raise ConfigError(f"spool: there is no folder {str(spool)!r}.")
     set_up_log()
-    with (
-        _listen(access) as listener,
-        Service(models, settings, device=device, spool=spool, collection=collection) as service,
-    ):
+    with listener, Service(models, settings, device=device, spool=spool, collection=collection) as service:
         address, port = listener.getsockname()[:2]
         place = f"[{address}]" if ":" in address else address
         log("listening", url=f"http://{place}:{port}/", port=port, models=list(service.models))
@@ -132,9 +124,7 @@ def _make_server(service: Service, access: Access, cut: set[asyncio.Task[None]])
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             """Take nothing more, and finish what was taken."""
-            log(
-                "stopping", waiting=service.n_jobs, uploads=service.uploads.n_coming, lessons=service.lessons.n_open
-            )
+            log("stopping", waiting=service.n_jobs, uploads=service.uploads.n_coming, lessons=service.lessons.n_open)
             await super().shutdown(sockets)
             cut.update(self.server_state.tasks)
 
@@ -154,23 +144,3 @@ def _make_server(service: Service, access: Access, cut: set[asyncio.Task[None]])
             h11_max_incomplete_event_size=LONGEST_HEAD,
         )
     )
-
-
-def _listen(access: Access) -> socket.socket:
-    """Open the address."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(access.host, access.port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {access.host}, port {access.port}: {error.strerror}. --port 0 takes any that is free."
-        ) from error
-
-
-def _check_packages() -> None:
-    """Refuse to start where something is missing."""
-    import importlib.util
-
-    for package in NEEDED:
-        if importlib.util.find_spec(package) is None:
-            raise missing_extra(package.replace("_", "-"), "serve", "the service and its page")

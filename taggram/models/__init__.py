@@ -62,7 +62,7 @@ NETWORKS = {  # network: the module that holds it
     "vggish": "vggish",
 }
 
-__all__ = ["NETWORKS", "build_network", "create_model", "find_facts", "list_models", "load_card"]
+__all__ = ["NETWORKS", "build_network", "check_name", "create_model", "find_facts", "list_models", "load_card"]
 
 
 def list_models(*, trained: bool = True) -> list[str]:
@@ -95,6 +95,20 @@ def load_card(name: str) -> WeightsCard:
     return cards[name]
 
 
+def check_name(name: str) -> None:
+    """Refuse what names neither trained weights nor a network, without loading torch.
+
+    Args:
+        name: a name as `create_model` takes it.
+
+    Raises:
+        UnknownNameError: there is no such network or weights.
+    """
+    known = [*read_cards(), *NETWORKS]
+    if name not in known:
+        raise unknown_name("model or network", name, known, f"`taggram models` lists all {len(known)}")
+
+
 def create_model(name: str, *, n_tags: int | None = None, task: Task | None = None, **options: Any) -> TaggingModel:
     """Build a network, with its weights where the name says so.
 
@@ -119,9 +133,7 @@ def create_model(name: str, *, n_tags: int | None = None, task: Task | None = No
             raise ConfigError(f"task={task!r} is for a network with a head; give n_tags too.")
         model.task = task or model.task
         return model
-    if name not in read_cards():
-        known = [*read_cards(), *NETWORKS]
-        raise unknown_name("model", name, known, f"`taggram models` lists all {len(read_cards())}")
+    check_name(name)
     import torch
 
     from taggram.models._weights import load_strictly, load_weights

@@ -20,6 +20,7 @@ from taggram.models import list_models, load_card
 from taggram.models._onnx_check import check_difference, difference, made_sound
 from taggram.models._onnx_graph import trace
 from taggram.models._onnx_session import Session
+from taggram.models._registry import ONNX_SUFFIX
 from taggram.models._saved import describe
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from taggram.models._contract import TaggingModel
 
-ONNX_SUFFIX = ".onnx"
 WAVEFORM = "waveform"  # name of the input
 SCORES = "scores"  # of the output of a network with tags; of others it is the name of their task
 BATCHES = (1, 3, 2)  # sounds at once that are compared; the graph is made with two

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel, Task
 
 MODEL_SUFFIX = ".safetensors"  # of the file that `model.save` writes
+ONNX_SUFFIX = ".onnx"  # of the file that `model.export_onnx` writes
 
 Engine = Literal["torch", "onnx"]
 """What runs a network: torch, in its quickest form, or onnxruntime."""
