@@ -25,9 +25,10 @@ from taggram._files import cache_home, in_turn, written_aside
 from taggram.errors import ExportError
 from taggram.models._inference import InferenceForm
 from taggram.models._onnx_check import check_difference, difference, made_sound
-from taggram.models._onnx_file import ONNX_SUFFIX, SCORES, has_scores, scores_of
+from taggram.models._onnx_file import SCORES, has_scores, scores_of
 from taggram.models._onnx_graph import OPSET, trace
 from taggram.models._onnx_session import Session, load_onnxruntime
+from taggram.models._registry import ONNX_SUFFIX
 from taggram.models._saved import describe
 
 if TYPE_CHECKING:
