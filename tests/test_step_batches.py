@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from taggram.learning.data import StepBatches, steps_per_epoch
+from taggram.learning._together import Together
+from taggram.learning.data import StepBatches, batch_ends, steps_per_epoch
 
 SIZES = [(1, 4), (3, 4), (4, 4), (5, 4), (17, 4), (18, 4), (32, 16), (33, 16), (595, 32)]
 
 
-@pytest.mark.parametrize(
-    ("n_items", "batch_size", "n_ranks", "n_batches"), [(10, 1, 1, 10), (10, 2, 2, 5), (9, 4, 1, 2)]
-)
-def test_whole_batches_stay_whole(n_items, batch_size, n_ranks, n_batches):
-    assert steps_per_epoch(n_items, batch_size, n_ranks) == n_batches
+@pytest.mark.parametrize(("n_items", "batch_size", "n_batches"), [(10, 1, 10), (10, 2, 5), (9, 4, 2)])
+def test_whole_batches_stay_whole(n_items, batch_size, n_batches):
+    assert steps_per_epoch(n_items, batch_size) == n_batches
 
 
 def batches(n_items, batch_size, epoch=0, n_done=0, **ranks):
@@ -36,12 +37,8 @@ def test_length_is_the_number_of_batches(n_items, batch_size):
 
 
 @pytest.mark.parametrize(("n_items", "batch_size"), [size for size in SIZES if size[0] > 1])
-@pytest.mark.parametrize("n_ranks", [1, 2])
-def test_no_batch_is_a_single_patch_that_batch_norm_could_not_learn_from(n_items, batch_size, n_ranks):
-    if n_items <= n_ranks:
-        pytest.skip("there are too few patches for any batch")
-    shares = [batches(n_items, batch_size, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
-    assert min(len(batch) for share in shares for batch in share) > 1
+def test_no_batch_is_a_single_patch_that_batch_norm_could_not_learn_from(n_items, batch_size):
+    assert min(map(len, batches(n_items, batch_size))) > 1
 
 
 @pytest.mark.parametrize(("n_items", "batch_size"), SIZES)
@@ -50,18 +47,26 @@ def test_run_goes_on_with_the_batches_that_are_left(n_items, batch_size):
     assert batches(n_items, batch_size, n_done=1) == whole[1:]
 
 
-@pytest.mark.parametrize(("n_items", "batch_size"), SIZES)
-@pytest.mark.parametrize("n_ranks", [2, 3])
-def test_processes_share_each_batch(n_items, batch_size, n_ranks):
-    shares = [batches(n_items, batch_size, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
-    together = [sorted({*itertools.chain(*parts)}) for parts in zip(*shares, strict=True)]
-    assert list(itertools.chain(*together)) == list(range(n_items))
-
-
-@pytest.mark.parametrize(("n_items", "batch_size"), SIZES)
-def test_processes_have_equally_many_patches_of_a_batch(n_items, batch_size):
-    shares = [batches(n_items, batch_size, rank=rank, n_ranks=2) for rank in range(2)]
-    assert [len(batch) for batch in shares[0]] == [len(batch) for batch in shares[1]]
+@given(
+    st.integers(1, 300), st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 60), st.integers(0, 3),
+    st.integers(0, 5),
+)  # fmt: skip
+def test_processes_share_the_batches_of_one(n_items, batch_size, n_ranks, super_batch, epoch, n_done):
+    runs = {"super_batch": None if super_batch is None else max(super_batch, batch_size)}
+    alone = batches(n_items, batch_size, epoch, n_done, **runs)
+    shares = [
+        batches(n_items, batch_size, epoch, n_done, rank=rank, n_ranks=n_ranks, **runs) for rank in range(n_ranks)
+    ]
+    ends = batch_ends(n_items, batch_size, runs["super_batch"])
+    for batch, *parts in zip(alone, *shares, strict=True):
+        seen = []
+        for rank, positions in enumerate(parts):
+            share = Together(ends, rank, n_ranks).begin(positions[0])
+            assert share.n_batch == len(batch)
+            assert positions == batch[share.rows]
+            seen += positions[: share.n_mine]  # without those that stand in where no patch is left
+            assert share.weight == pytest.approx(share.n_mine * n_ranks / len(batch))
+        assert sorted(seen) == batch
 
 
 # -- batches that end with runs of an epoch ----------------------------------------------------------------------------
@@ -78,10 +83,8 @@ def test_last_batch_of_each_run_is_smaller():
 
 
 @pytest.mark.parametrize(("n_items", "super_batch"), [(33, 8), (34, 16), (17, 16), (40, 100), (7, 5)])
-@pytest.mark.parametrize("n_ranks", [1, 2])
-def test_each_position_comes_once_in_runs_too(n_items, super_batch, n_ranks):
-    shares = [batches(n_items, 5, super_batch=super_batch, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
-    seen = [sorted({*itertools.chain(*parts)}) for parts in zip(*shares, strict=True)]
+def test_each_position_comes_once_in_runs_too(n_items, super_batch):
+    seen = batches(n_items, 5, super_batch=super_batch)
     assert list(itertools.chain(*seen)) == list(range(n_items))
-    assert min(len(batch) for share in shares for batch in share) > 1
-    assert len(seen) == steps_per_epoch(n_items, 5, n_ranks, super_batch)
+    assert min(map(len, seen)) > 1
+    assert len(seen) == steps_per_epoch(n_items, 5, super_batch)

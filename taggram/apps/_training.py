@@ -12,6 +12,7 @@ from taggram.apps._options import parse_options
 from taggram.apps._progress import say
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
+from taggram.learning._ranks import Ranks
 from taggram.learning._run_folder import CONFIG
 from taggram.learning.evaluate import Evaluation
 from taggram.learning.recipe import Recipe
@@ -74,7 +75,10 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
         try:
             result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
         except KeyboardInterrupt:
-            say("interrupted; the same words and resume=true go on with it")
+            by_other = (
+                ", or ended since another process of the training has" if Ranks.of_environment().n_ranks > 1 else ""
+            )
+            say(f"interrupted{by_other}; the same words and resume=true go on with it")
             raise
     if result is not None:
         _print_result(result, recipe)

@@ -543,7 +543,10 @@ def _take_up(part: PartWriter, folder: Path, facts: Mapping[str, Any], done: _Do
     path = folder / f"part-{len(done.files):05d}.arrow"
     part.path.replace(path)
     size = path.stat().st_size
-    done.files.append({"file": path.name, "n_rows": part.n_rows, "n_bytes": size, "places": part.places})
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    facts_of_file = {"file": path.name, "n_rows": part.n_rows, "n_bytes": size, "sha256": sha256}
+    done.files.append({**facts_of_file, "places": part.places})
     _save(folder, facts, done)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import os
-import sys
-import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taggram._files import in_turn, written_aside
 from taggram.audio import Samples
 from taggram.datasets._base import PARTS, Part, Task
-from taggram.errors import ConfigError, DatasetError, printable
+from taggram.errors import ConfigError, DatasetError, check_above_zero, printable
 from taggram.learning._arrow import LISTS, arrow
 from taggram.learning._decoding import FLOAT16, PCM, to_float
+from taggram.learning._part_files import PartFiles, StoredFile, StoredParts, damaged
+from taggram.learning._stores import CACHE_GB, GB, Kept, Store, is_address
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
@@ -32,7 +34,8 @@ FORMAT = 1  # of the folder; another one cannot be read
 VALUE_BYTES = 2  # of samples and features
 OFFSET = np.dtype("<i8")
 NO_PART = -1  # of a track that a view leaves out
-MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
+N_OPENERS = 16  # files of a store that are looked into at once, since each answer takes its time
+INDEX = "index.npz"  # what is kept in memory of the files of a store, so that these need not be looked into again
 
 Rows = NDArray[np.int64] | Sequence[int]
 Whole = NDArray[np.int64]
@@ -55,15 +58,17 @@ class _Lists:
 
 @dataclass(frozen=True, eq=False)
 class _Index:
-    """What is kept in memory of a file.
+    """What is kept in memory of a file, or of all.
 
     Attributes:
+        n_rows: of each file.
         parts: (rows,) place in `PARTS`.
         n_tags: (rows,) how many tags a track has.
         tag_ids: (all tags of all rows,) places in the list of tags.
         lists: samples and features, where there are any.
     """
 
+    n_rows: Whole
     parts: NDArray[np.int8]
     n_tags: Whole
     tag_ids: NDArray[np.int32]
@@ -76,19 +81,26 @@ class PreparedData:
     What is kept in memory is some 40 bytes a track, and its tags. Samples are read when they are asked for, these bytes
     alone. It may be sent to other processes, which open the files for themselves.
 
-    To be read: the `folder`, its `card`, the `tags` in order, the `task`, and the `sample_rate` in Hz.
+    To be read: the `place`, its `card`, the `tags` in order, the `task`, and the `sample_rate` in Hz; and the `folder`
+    that the files are in, which for those of a store is that of their copies.
 
     Args:
-        folder: that `prepare` wrote.
+        folder: that `prepare` wrote; or the address of one in a store which fsspec knows, such as s3://bucket/prepared,
+            whose files are fetched when they are first read and kept in `TAGGRAM_HOME`.
+        cache_gb: of a store: size of all copies together, in 10^9 bytes. What is used least recently goes; of files
+            that do not all fit, the last ones are read from the store each time.
 
     Raises:
         DatasetError: there is no prepared data in it, or it is not finished, or a file is missing or damaged.
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed, or what the store needs.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.card: Mapping[str, Any] = read_card(self.folder)
+    def __init__(self, folder: str | PathLike[str], *, cache_gb: float = CACHE_GB) -> None:
+        check_above_zero(cache_gb=cache_gb)
+        self.place = os.fspath(folder)
+        store = Store(str(folder)) if is_address(folder) else None
+        text = _card_text(Path(folder)) if store is None else store.read_text(CARD)
+        self.card: Mapping[str, Any] = _card_of(text, self.place)
         if not self.card["complete"]:
             raise DatasetError(
                 f"{printable(str(folder))} is not finished; `taggram data prepare` with the same words goes on with it."
@@ -96,16 +108,24 @@ class PreparedData:
         self.tags: tuple[str, ...] = tuple(self.card["tags"])
         self.task: Task = self.card["task"]
         self.sample_rate: int = self.card["sample_rate"]
-        paths = part_paths(self.folder, self.card)
-        parts = [
-            _read_index(path, self.tags, file["places"]) for path, file in zip(paths, self.card["files"], strict=True)
-        ]
-        self._files = _Files(paths)
-        self._file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.parts) for part in parts])
-        self._parts = np.concatenate([part.parts for part in parts])
-        self._tag_ends = np.concatenate([[0], np.cumsum(np.concatenate([part.n_tags for part in parts]))])
-        self._tag_ids = np.concatenate([part.tag_ids for part in parts])
-        self._lists = {name: _joined([part.lists[name] for part in parts]) for name in parts[0].lists}
+        facts = self.card["files"]
+        self._sources: list[Path] | list[StoredFile]
+        if store is None:
+            self.folder = Path(folder)
+            self._sources = part_paths(self.folder, self.card)
+            self._files = PartFiles(self._sources)
+            index = _joined_index([_read_index(path, self.tags, f["places"]) for path, f in zip(self._sources, facts)])
+        else:
+            kept = Kept(store, text, int(cache_gb * GB))
+            self.folder = kept.folder
+            self._sources = [StoredFile(store, file["file"]) for file in facts]
+            self._files = StoredParts(kept, facts)
+            index = _index_of_store(kept, self._sources, self.tags, facts)
+        self._file = np.repeat(np.arange(len(facts), dtype=np.int32), index.n_rows)
+        self._parts: NDArray[np.int8] = index.parts
+        self._tag_ids: NDArray[Any] = index.tag_ids
+        self._lists = index.lists
+        self._tag_ends = np.concatenate([[0], np.cumsum(index.n_tags)])
 
     def __len__(self) -> int:
         """Count the tracks."""
@@ -232,11 +252,11 @@ class PreparedData:
             ConfigError: there is no such column.
             DatasetError: the files are damaged.
         """
-        known = _schema(self._files.paths[0]).names
+        known = _schema(self._sources[0]).names
         if name not in known or name in self._lists:
             small = [one for one in known if one not in self._lists]
             raise ConfigError(f"there is no column {name!r}; there are {', '.join(small)}.")
-        return read_column(self._files.paths, name)
+        return read_column(self._sources, name)
 
     def with_train(self, rows: Rows) -> PreparedData:
         """Give the same data with fewer tracks to train on.
@@ -316,7 +336,7 @@ class PreparedData:
             ConfigError: there is no new tag, or there is no tag of some name here.
         """
         if unknown := sorted({tag for tags in groups.values() for tag in tags} - {*self.tags}):
-            raise ConfigError(f"there is no tag {unknown[0]!r} in {printable(str(self.folder))}.")
+            raise ConfigError(f"there is no tag {unknown[0]!r} in {printable(self.place)}.")
         if not groups:
             raise ConfigError("there is no new tag; at least one is wanted.")
         number_of = {tag: number for number, tag in enumerate(self.tags)}
@@ -356,7 +376,7 @@ class PreparedData:
 
     def _lists_of(self, column: str) -> _Lists:
         if column not in self._lists:
-            raise ConfigError(f"{printable(str(self.folder))} was prepared without {column}.")
+            raise ConfigError(f"{printable(self.place)} was prepared without {column}.")
         return self._lists[column]
 
     def _read(self, column: str, row: int, start: int, count: int) -> bytes:
@@ -389,75 +409,6 @@ def _numbers_below(name: str, came: Rows, n_rows: int, most: int) -> Whole:
     return values
 
 
-class _Files:
-    """Files that are read here and there, and are opened when they are first read.
-
-    They are not read through a map into memory: its pages count as memory of the process, and a file that becomes
-    shorter meanwhile, or a disk that fails, would end it without a word.
-
-    Args:
-        paths: of the files.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
-        self._open: dict[int, int] = {}
-        self._lock = threading.Lock()
-        weakref.finalize(self, _close_all, self._open)
-
-    def __reduce__(self) -> tuple[type[_Files], tuple[list[Path]]]:
-        """Let another process open the files for itself."""
-        return _Files, (self.paths,)
-
-    def read(self, number: int, place: int, n_bytes: int) -> bytes:
-        """Read some bytes of a file.
-
-        Args:
-            number: which file.
-            place: bytes before them.
-            n_bytes: how many.
-
-        Returns:
-            The bytes.
-
-        Raises:
-            DatasetError: they cannot be read.
-        """
-        try:
-            file = self._open.get(number)
-            if file is None:
-                file = self._opened(number)
-            data = self._read_at(file, min(n_bytes, MOST_BYTES), place)
-            if len(data) == n_bytes:
-                return data
-            parts = [data]
-            while parts[-1] and (n_read := sum(map(len, parts))) < n_bytes:
-                parts.append(self._read_at(file, min(n_bytes - n_read, MOST_BYTES), place + n_read))
-        except OSError as error:
-            raise _damaged(self.paths[number], error.strerror or str(error)) from error
-        if not parts[-1]:
-            raise _damaged(self.paths[number], "it ends early")
-        return b"".join(parts)
-
-    def _opened(self, number: int) -> int:
-        with self._lock:
-            if number not in self._open:
-                self._open[number] = os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            return self._open[number]
-
-    if sys.platform == "win32":
-
-        def _read_at(self, file: int, n_bytes: int, place: int) -> bytes:
-            with self._lock:
-                os.lseek(file, place, os.SEEK_SET)
-                return os.read(file, n_bytes)
-
-    else:
-
-        def _read_at(self, file: int, n_bytes: int, place: int) -> bytes:
-            return os.pread(file, n_bytes, place)
-
-
 def read_card(folder: Path) -> dict[str, Any]:
     """Read the card of a prepared folder, also where that is not finished.
 
@@ -470,18 +421,29 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         DatasetError: there is none, or it is not of prepared data.
     """
+    return _card_of(_card_text(folder), str(folder))
+
+
+def _card_text(folder: Path) -> str:
     path = folder / CARD
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        form = card["settings"]["format"]
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError(f"{printable(str(path))}: {reason}; `taggram data prepare` makes such a folder.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DatasetError(f"{printable(str(path))} is no card of prepared data.") from error
+
+
+def _card_of(text: str, place: str) -> dict[str, Any]:
+    try:
+        card: dict[str, Any] = json.loads(text)
+        form = card["settings"]["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{printable(place)}: {CARD} is no card of prepared data.") from error
     if form != FORMAT:
         raise DatasetError(
-            f"{printable(str(folder))} is in format {form}; this version reads format {FORMAT}. Prepare it again."
+            f"{printable(place)} is in format {form}; this version reads format {FORMAT}. Prepare it again."
         )
     return card
 
@@ -504,14 +466,14 @@ def part_paths(folder: Path, card: Mapping[str, Any]) -> list[Path]:
         path = folder / file["file"]
         try:
             if path.stat().st_size != file["n_bytes"]:
-                raise _damaged(path, f"{path.stat().st_size} bytes are there, {file['n_bytes']} were written")
+                raise damaged(path, f"{path.stat().st_size} bytes are there, {file['n_bytes']} were written")
         except OSError as error:
-            raise _damaged(path, error.strerror or str(error)) from error
+            raise damaged(path, error.strerror or str(error)) from error
         paths.append(path)
     return paths
 
 
-def read_column(paths: Sequence[Path], name: str) -> NDArray[Any]:
+def read_column(paths: Sequence[Path | StoredFile], name: str) -> NDArray[Any]:
     """Read a small column of all rows of some files.
 
     Args:
@@ -529,29 +491,42 @@ def read_column(paths: Sequence[Path], name: str) -> NDArray[Any]:
     return values
 
 
-def _schema(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path | StoredFile) -> Iterator[Any]:
+    """Open a file as pyarrow wants it."""
+    pa = arrow()
+    if isinstance(path, StoredFile):
+        with path.store.open(path.name) as file:
+            yield pa.PythonFile(file, mode="r")
+    else:
+        with pa.OSFile(str(path)) as file:
+            yield file
+
+
+def _schema(path: Path | StoredFile) -> Any:
     """Read which columns a file has."""
     try:
-        return arrow().ipc.open_file(str(path)).schema
+        with _opened(path) as file:
+            return arrow().ipc.open_file(file).schema
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
-def _small_columns(path: Path, *names: str) -> Iterator[Any]:
+def _small_columns(path: Path | StoredFile, *names: str) -> Iterator[Any]:
     """Give the record batches of a file with some of their columns, of which alone something is read."""
     pa = arrow()
     known = _schema(path).names
     try:
-        with pa.OSFile(str(path)) as file:
+        with _opened(path) as file:
             options = pa.ipc.IpcReadOptions(included_fields=[known.index(name) for name in names])
             reader = pa.ipc.open_file(file, options=options)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
-def _read_index(path: Path, tags: Sequence[str], places: Sequence[Mapping[str, Sequence[int]]]) -> _Index:
+def _read_index(path: Path | StoredFile, tags: Sequence[str], places: Sequence[Mapping[str, Sequence[int]]]) -> _Index:
     """Read what is kept in memory of a file, whose lists lie in places."""
     parts, n_tags, tag_ids = [], [], []
     lists: dict[str, list[_Lists]] = {name: [] for name in places[0]}
@@ -561,10 +536,11 @@ def _read_index(path: Path, tags: Sequence[str], places: Sequence[Mapping[str, S
         n_tags.append(batch.column("tags").value_lengths().to_numpy().astype(np.int64))
         tag_ids.append(_ids_of(batch.column("tags").flatten(), tags, path))
         for name, (offsets_at, values_at) in of_batch.items():
-            offsets = np.fromfile(path, OFFSET, batch.num_rows + 1, offset=offsets_at)
+            offsets = _offsets(path, batch.num_rows + 1, offsets_at)
             first = values_at + offsets[:-1] * (VALUE_BYTES * widths[name])
             lists[name].append(_Lists(first, np.diff(offsets), widths[name]))
     return _Index(
+        np.array([sum(map(len, parts))]),
         np.concatenate(parts),
         np.concatenate(n_tags),
         np.concatenate(tag_ids),
@@ -572,19 +548,69 @@ def _read_index(path: Path, tags: Sequence[str], places: Sequence[Mapping[str, S
     )
 
 
-def _widths(path: Path) -> dict[str, int]:
+def _offsets(path: Path | StoredFile, count: int, place: int) -> Whole:
+    if isinstance(path, StoredFile):
+        return np.frombuffer(path.store.read(path.name, place, count * OFFSET.itemsize), OFFSET)
+    return np.fromfile(path, OFFSET, count, offset=place)
+
+
+def _joined_index(parts: Sequence[_Index]) -> _Index:
+    """Put what is known of several files behind each other."""
+    return _Index(
+        np.concatenate([part.n_rows for part in parts]),
+        np.concatenate([part.parts for part in parts]),
+        np.concatenate([part.n_tags for part in parts]),
+        np.concatenate([part.tag_ids for part in parts]),
+        {name: _joined([part.lists[name] for part in parts]) for name in parts[0].lists},
+    )
+
+
+def _index_of_store(
+    kept: Kept, files: Sequence[StoredFile], tags: Sequence[str], facts: Sequence[Mapping[str, Any]]
+) -> _Index:
+    """Give what is kept in memory of the files of a store: as it was kept here, or by looking into all of them."""
+    path = kept.path_of(INDEX)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with in_turn(path.with_name(path.name + ".lock")):
+        if not path.exists():
+            with ThreadPoolExecutor(N_OPENERS) as pool:
+                parts = list(pool.map(lambda f, known: _read_index(f, tags, known["places"]), files, facts))
+            _save_index(path, _joined_index(parts))
+        return _load_index(path)
+
+
+def _save_index(path: Path, index: _Index) -> None:
+    flat = {"n_rows": index.n_rows, "parts": index.parts, "n_tags": index.n_tags, "tag_ids": index.tag_ids}
+    arrays: dict[str, Any] = {**flat}
+    for name, lists in index.lists.items():
+        arrays |= {f"{name} first": lists.first, f"{name} count": lists.count, f"{name} width": np.array(lists.width)}
+    with written_aside(path) as aside:
+        np.savez(aside, **arrays)
+
+
+def _load_index(path: Path) -> _Index:
+    with np.load(path) as arrays:
+        lists = {
+            name: _Lists(arrays[f"{name} first"], arrays[f"{name} count"], int(arrays[f"{name} width"]))
+            for name in LISTS
+            if f"{name} first" in arrays
+        }
+        return _Index(arrays["n_rows"], arrays["parts"], arrays["n_tags"], arrays["tag_ids"], lists)
+
+
+def _widths(path: Path | StoredFile) -> dict[str, int]:
     """Give how many values an item of a list has."""
     pa = arrow()
     items = {field.name: field.type.value_type for field in _schema(path) if field.name in LISTS}
     return {name: item.list_size if pa.types.is_fixed_size_list(item) else 1 for name, item in items.items()}
 
 
-def _ids_of(words: Any, known: Sequence[str], path: Path) -> NDArray[np.int32]:
+def _ids_of(words: Any, known: Sequence[str], path: Path | StoredFile) -> NDArray[np.int32]:
     """Turn words into their places in a list."""
     pa = arrow()
     ids = pa.compute.index_in(words, value_set=pa.array(known, pa.string()))
     if ids.null_count:
-        raise _damaged(path, "it names what the card does not")
+        raise damaged(path, "it names what the card does not")
     places: NDArray[np.int32] = ids.to_numpy()
     return places
 
@@ -593,12 +619,3 @@ def _joined(lists: Sequence[_Lists]) -> _Lists:
     """Put the lists of several batches or files behind each other."""
     first = np.concatenate([one.first for one in lists])
     return _Lists(first, np.concatenate([one.count for one in lists]), lists[0].width)
-
-
-def _damaged(path: Path, reason: str) -> DatasetError:
-    return DatasetError(f"{printable(str(path))}: {reason}; prepare the data again, into another folder.")
-
-
-def _close_all(files: dict[int, int]) -> None:
-    for file in files.values():
-        os.close(file)

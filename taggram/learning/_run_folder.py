@@ -21,7 +21,7 @@ FIGURES = ("epoch", "lr", "train_loss", "valid_loss", "valid_auc", "valid_accura
 IS_NO_SETTING = ("version", "recipe")
 MAY_CHANGE = {  # settings that a run may go on with differently, since no number depends on them before they matter
     ("fit", name) for name in ("max_epochs", "max_steps", "max_minutes", "n_loaders", "keep_memory", "checkpoint_steps")
-}  # fmt: skip
+} | {("data", "cache_gb")}  # fmt: skip
 
 
 def refuse_run(folder: Path, *, resume: bool) -> None:

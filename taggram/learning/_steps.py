@@ -142,6 +142,6 @@ def set_norm_momentum(model: nn.Module, config: FitConfig) -> None:
                 module.momentum = config.norm_momentum
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Give the seed of the random numbers that a step draws, for dropout."""
-    return int(np.random.SeedSequence((seed, Purpose.DROPOUT, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+def step_seed(seed: int, step: int) -> int:
+    """Give the seed of the random numbers that a step draws, for dropout; all processes draw the same."""
+    return int(np.random.SeedSequence((seed, Purpose.DROPOUT, step, 0)).generate_state(1, np.uint64)[0] >> 1)

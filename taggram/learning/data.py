@@ -237,8 +237,8 @@ class StepBatches(Sampler[list[int]]):
         start: gives the epoch, counted from 0, and how many of its batches were seen before; those count in the length
             and are not given again. It is asked anew for each epoch.
         rank: which process this is.
-        n_ranks: processes that train together. Each takes every so many of the positions of a batch; where they do not
-            come out even, the batch begins again from its first.
+        n_ranks: processes that train together. Each takes every so many of the positions of a batch; one that none is
+            left for has the first.
         super_batch: patches after each so many of which a batch ends; None is at the end of the epoch alone.
     """
 
@@ -252,7 +252,7 @@ class StepBatches(Sampler[list[int]]):
         super_batch: int | None = None,
     ) -> None:
         self._n_items = n_items
-        self._ends = _batch_ends(n_items, batch_size, n_ranks, super_batch)
+        self._ends = batch_ends(n_items, batch_size, super_batch)
         self._start = start
         self._rank = rank
         self._n_ranks = n_ranks
@@ -266,35 +266,41 @@ class StepBatches(Sampler[list[int]]):
         for batch in range(n_done, len(self)):
             first = self._ends[batch - 1] if batch else 0
             positions = [epoch * self._n_items + index for index in range(first, self._ends[batch])]
-            n_even = -(-len(positions) // self._n_ranks) * self._n_ranks
-            yield [positions[place % len(positions)] for place in range(self._rank, n_even, self._n_ranks)]
+            yield positions[self._rank :: self._n_ranks] or positions[:1]
 
 
-def steps_per_epoch(n_items: int, batch_size: int, n_ranks: int = 1, super_batch: int | None = None) -> int:
+def steps_per_epoch(n_items: int, batch_size: int, super_batch: int | None = None) -> int:
     """Count the batches of an epoch.
 
     Args:
         n_items: patches in an epoch.
-        batch_size: patches in a batch.
-        n_ranks: processes that share a batch.
+        batch_size: patches in a batch, over all processes.
         super_batch: patches after each so many of which a batch ends; None is at the end of the epoch alone.
 
     Returns:
-        How many there are. What would leave a process with a single patch, of which batch norm can learn nothing, goes
-        into the batch before.
+        How many there are, whatever the number of processes.
     """
-    return len(_batch_ends(n_items, batch_size, n_ranks, super_batch))
+    return len(batch_ends(n_items, batch_size, super_batch))
 
 
-def _batch_ends(n_items: int, batch_size: int, n_ranks: int, super_batch: int | None) -> list[int]:
-    """Say behind which patch of an epoch each batch ends."""
+def batch_ends(n_items: int, batch_size: int, super_batch: int | None = None) -> list[int]:
+    """Say behind which patch of an epoch each batch ends.
+
+    Args:
+        n_items: patches in an epoch.
+        batch_size: patches in a batch, over all processes.
+        super_batch: patches after each so many of which a batch ends; None is at the end of the epoch alone.
+
+    Returns:
+        The ends. A last patch alone, of which batch norm can learn nothing, goes into the batch before.
+    """
     size = super_batch or n_items
     ends: list[int] = []
     for first in range(0, n_items, size):
         last = min(first + size, n_items)
         ends += range(first + batch_size, last, batch_size)
         before = ends[-1] if ends else 0
-        if ends and last - before < batch_size and last - before <= n_ranks:
+        if ends and last - before < batch_size and last - before <= 1:
             ends[-1] = last
         else:
             ends.append(last)

@@ -30,6 +30,7 @@ from taggram.errors import ConfigError, DatasetError, TrainingError, printable
 from taggram.learning._random import Purpose, generator
 from taggram.learning._ranks import Ranks
 from taggram.learning._run_folder import LAST, MODEL, begin_run, data_facts, draw_run, read_history, write_history
+from taggram.learning._together import Together
 from taggram.learning.augment import AugmentConfig, Augmenter, check_augment_fits
 from taggram.learning.config import FitConfig
 from taggram.learning.data import (
@@ -38,6 +39,7 @@ from taggram.learning.data import (
     StepBatches,
     TrackReader,
     TrainingPatches,
+    batch_ends,
     drawn_for_validation,
     side_by_side,
     steps_per_epoch,
@@ -62,6 +64,9 @@ SAMPLE_BITS = 16  # of prepared data: what the network hears when it tags is to 
 VALID_CLIPS = 16  # clips that validation reads at once
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 MOST_LOADERS = 8  # processes that read beside a GPU: more than it can eat
+OTHER_HAS_ENDED = (  # what gloo and NCCL say where a process does not answer any more
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "remote process exited",
+)  # fmt: skip
 EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should be
     ".*does not have many workers",
     "Checkpoint directory .* exists and is not empty",
@@ -69,6 +74,8 @@ EXPECTED_WARNINGS = (  # what Lightning says of things that are as they should b
     "You're resuming from a checkpoint that ended before the epoch ended",  # our loader begins at the step itself
     "Found .* module\\(s\\) in eval mode at the start of training",  # a trunk that learns nothing
     "The number of training batches .* is smaller than the logging interval",
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # all processes have the same figures
+    "Grad strides do not match bucket view strides",  # of a kernel with an axis of length 1
 )
 
 
@@ -104,7 +111,8 @@ def fit(
 ) -> FitResult:
     """Train a network on prepared data.
 
-    With `torchrun`, each process calls this; batches are divided among them, so a run means the same with any number.
+    With `torchrun`, each process calls this. Batches are divided among them, batch norm and dropout look at the whole
+    batch, and so a run gives the same with any number of processes, to rounding; it may go on with another number.
 
     Args:
         model: the network, with a head for the data's tags in their order.
@@ -153,7 +161,8 @@ def fit(
     history = _History(folder, go_on=last is not None, writes=ranks.is_first)
     best = folder / MODEL
     system = TaggingSystem(
-        model, config, save_best=lambda scored: scored.save(best) if ranks.is_first else None,
+        model, config, together=_together(patches, config, ranks),
+        save_best=lambda scored: scored.save(best) if ranks.is_first else None,
         load_best=lambda: _take_over(model, best), report=history.add, augmenter=augmenter if augment.masks else None,
     )  # fmt: skip
     if last is None:
@@ -172,6 +181,14 @@ def fit(
         loaders = _Loaders(system, patches, clips, config, ranks)
         try:
             trainer.fit(system, datamodule=loaders, ckpt_path=last, weights_only=True)
+        except RuntimeError as error:
+            if ranks.n_ranks > 1 and any(sign in str(error) for sign in OTHER_HAS_ENDED):
+                raise TrainingError(
+                    f"one of the {ranks.n_ranks} processes of this training has ended, so the others cannot go on; "
+                    "what it said stands above. The same command with resume=true goes on from the last checkpoint, "
+                    "with any number of processes."
+                ) from error
+            raise
         except SystemExit as leaving:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from leaving
     return FitResult(load_model(best), history.rows, folder)
@@ -296,6 +313,13 @@ def _patches_and_clips(
         hop=hop, per_track=config.patches_per_track, augmenter=augmenter,
     )  # fmt: skip
     return patches, Clips(reader, valid, n_samples)
+
+
+def _together(patches: TrainingPatches, config: FitConfig, ranks: Ranks) -> Together | None:
+    """Say who shares the batches, where several processes do."""
+    if ranks.n_ranks == 1:
+        return None
+    return Together(batch_ends(patches.n_items, config.batch_size, config.super_batch), ranks.rank, ranks.n_ranks)
 
 
 def _check_task(model: TaggingModel, data: PreparedData, config: FitConfig) -> None:
@@ -426,7 +450,7 @@ class _Loaders(lightning.LightningDataModule):
         loop = self._system.trainer.fit_loop
         n_done = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
         config = self._config
-        n_steps = steps_per_epoch(self._patches.n_items, config.batch_size, self._ranks.n_ranks, config.super_batch)
+        n_steps = steps_per_epoch(self._patches.n_items, config.batch_size, config.super_batch)
         return self._system.trainer.current_epoch, n_done % n_steps
 
     def _reading(self) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def fit_patches(
         losses, right, n_patches = 0.0, 0.0, 0
         n_steps = 0
         for batch in batches(epoch):
-            torch.manual_seed(step_seed(config.seed, step, 0))
+            torch.manual_seed(step_seed(config.seed, step))
             scale_rates(optimizer.param_groups, config, schedule.lr_scale / (1 + config.lr_decay * step))
             patches, targets = batch.patches.to(device), batch.targets.to(device)
             logits = model.forward_head(model.forward_features(patches))

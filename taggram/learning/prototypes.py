@@ -227,7 +227,7 @@ def fit_prototypes(
         losses = 0.0
         for _ in range(episodes.n_updates):
             places = torch.from_numpy(episodes.queries(update))
-            torch.manual_seed(step_seed(config.seed, update, 0))
+            torch.manual_seed(step_seed(config.seed, update))
             made = Prototypes.of(embed(model, support), support_labels, n_way)
             answers = made.log_probabilities(embed(model, examples.patches[places].to(device)))
             loss = F.nll_loss(answers, of_class[places].to(device))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, get_args
 
-from taggram._checks import check_choice, check_count, check_flag
+from taggram._checks import check, check_choice, check_count, check_flag, is_number
 from taggram.datasets import list_datasets
 from taggram.errors import ConfigError, did_you_mean, unknown_name
 from taggram.learning._settings import from_values
@@ -51,8 +51,9 @@ class DataConfig:
     Attributes:
         name: one of `list_datasets()`, or "" where `prepared` is given instead.
         root: its folder, or "" where it has none yet (synth).
-        prepared: folder of prepared data; "" is one in the cache, named after the data.
+        prepared: folder of prepared data, or its address in a store; "" is one in the cache, named after the data.
         features: whether features are prepared, and the network is fed with them.
+        cache_gb: size of what is kept here of stores, in 10^9 bytes.
         options: `split`, `tags` and what else the data set has.
     """
 
@@ -60,6 +61,7 @@ class DataConfig:
     root: str = ""
     prepared: str = ""
     features: bool = False
+    cache_gb: float = 100.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -76,8 +78,18 @@ class DataConfig:
             ConfigError: a value makes no sense.
         """
         options = dict(values)
-        own = {name: options.pop(name) for name in ("name", "root", "prepared", "features") if name in options}
+        own = {
+            name: options.pop(name) for name in ("name", "root", "prepared", "features", "cache_gb") if name in options
+        }
         check_flag("data.features", own.get("features", False))
+        cache_gb = own.get("cache_gb", cls.cache_gb)
+        check(is_number(cache_gb) and cache_gb > 0, "data.cache_gb", cache_gb, "a number above 0")
+        if "://" in str(own.get("root", "")):  # what lies in a store is prepared data, which knows its own name
+            if own.get("prepared"):
+                raise ConfigError(
+                    f"data.root={own['root']} is an address of prepared data, and so is data.prepared; give one."
+                )
+            own |= {"name": "", "prepared": own["root"], "root": ""}
         return cls(**own, options=options)
 
 

@@ -294,7 +294,7 @@ class _Training:
         self._model.train()
         total, n_anchors = 0.0, 0
         for anchors in self._batches(number):
-            torch.manual_seed(step_seed(config.seed, self._step, 0))
+            torch.manual_seed(step_seed(config.seed, self._step))
             scale_rates(self._optimizer.param_groups, config, lr_scale / (1.0 + config.lr_decay * self._step))
             embedded = self._embedded(self._train, self._train_rows, number, anchors)
             loss = siamese_loss(embedded[:, 0], embedded[:, 1], embedded[:, 2:], margin=self._margin)

@@ -27,6 +27,7 @@ from taggram.learning._steps import (
     step_seed,
     tag_loss,
 )
+from taggram.learning._together import Together
 from taggram.learning.augment import Augmenter
 from taggram.learning.config import FitConfig
 from taggram.learning.metrics import mean_over_tags, roc_auc
@@ -60,6 +61,7 @@ class TaggingSystem(lightning.LightningModule):
         load_best: puts these back.
         report: is told the figures of each epoch.
         augmenter: puts masks over spectrograms; None puts none.
+        together: knows the processes that share each batch; None where there is one.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TaggingSystem(lightning.LightningModule):
         load_best: Callable[[], None],
         report: Callable[[dict[str, float]], None],
         augmenter: Augmenter | None = None,
+        together: Together | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -91,6 +94,9 @@ class TaggingSystem(lightning.LightningModule):
             average = partial(moving_average, decay=config.ema_decay)
             self.averaged = AveragedModel(model, avg_fn=average, use_buffers=True).requires_grad_(False)
         self._frozen = frozen_modules(model, config.freeze, trunk=config.trunk_lr == 0)
+        self._together = together
+        if together is not None:
+            together.join(model)
         self.train()
 
     # -- a step --------------------------------------------------------------------------------------------------------
@@ -98,10 +104,11 @@ class TaggingSystem(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Give the loss of a batch: (batch, samples) or features, (batch, tags), and (batch,) positions."""
         self._refuse_no_number()
-        torch.manual_seed(step_seed(self.config.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank))
+        torch.manual_seed(step_seed(self.config.seed, self.trainer.fit_loop.total_batch_idx))
         sounds, labels, positions = batch
+        weight = self._together.begin(int(positions[0])).weight if self._together is not None else 1.0
         patches = self._augment(self.patches(sounds), positions)
-        loss = tag_loss(self._network(patches), labels, self.loss_name) + self.penalty()
+        loss = weight * tag_loss(self._network(patches), labels, self.loss_name) + self.penalty()
         self._train_losses.append(loss.detach())
         return loss
 
@@ -182,12 +189,11 @@ class TaggingSystem(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum up the epoch, keep the weights if they are the best, and do as the schedule says."""
-        train_losses = torch.stack(self._train_losses).double().cpu() if self._train_losses else torch.empty(0)
-        of_ranks = gathered((self._clips, train_losses))
+        all_losses = self._losses_of_batches()
+        of_ranks = gathered(self._clips)
         self._clips, self._train_losses = [], []
-        scores, holding, sums = zip(*(clip for clips, _ in of_ranks for clip in clips))
+        scores, holding, sums = zip(*(clip for clips in of_ranks for clip in clips))
         total, right, n_patches = torch.stack(sums).double().sum(0).tolist()
-        all_losses = torch.cat([losses for _, losses in of_ranks])
         if not all_losses.isfinite().all():
             raise TrainingError(
                 f"the loss is no number in epoch {self.current_epoch + 1}; lower fit.lr or set fit.clip_norm."
@@ -200,10 +206,16 @@ class TaggingSystem(lightning.LightningModule):
             "valid_auc": mean_roc_auc(scores, holding),
             "valid_accuracy": right / n_patches,
         }
+        figures = gathered(figures)[0]  # one process decides for all: machines of two kinds may round otherwise
         self._keep_if_best(figures)
         self._do(self.schedule.end_epoch(figures[self.config.schedule.monitor]))
         self._report(figures)
         self.log_dict({name: value for name, value in figures.items() if name != "epoch"}, rank_zero_only=True)
+
+    def _losses_of_batches(self) -> Tensor:
+        """Give the losses of the batches of the epoch so far, each the mean over the processes that shared it."""
+        mine = [float(loss) for loss in self._train_losses]
+        return torch.tensor(gathered(mine), dtype=torch.float64).mean(0)
 
     def _keep_if_best(self, figures: dict[str, float]) -> None:
         """Keep the weights if they are better than those kept."""
@@ -236,7 +248,7 @@ class TaggingSystem(lightning.LightningModule):
         checkpoint["taggram"] = {
             "schedule": self.schedule.state_dict(), "lr_scale": self.lr_scale, "best": self.best,
             "steps_since_restart": self.steps_since_restart, "has_stopped": self._has_stopped,
-            "train_losses": gathered([float(loss) for loss in self._train_losses]),
+            "train_losses": self._losses_of_batches().tolist(),
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -245,8 +257,7 @@ class TaggingSystem(lightning.LightningModule):
         self.schedule.load_state_dict(state["schedule"])
         self.lr_scale, self.best, self._has_stopped = state["lr_scale"], state["best"], state["has_stopped"]
         self.steps_since_restart = state["steps_since_restart"]
-        mine = state["train_losses"][self.global_rank :][:1]  # none where more processes go on than began
-        self._train_losses = [torch.tensor(loss) for losses in mine for loss in losses]
+        self._train_losses = [torch.tensor(loss, dtype=torch.float64) for loss in _flat(state["train_losses"])]
 
 
 def mean_roc_auc(scores: Sequence[Tensor], holding: Sequence[Tensor]) -> float:
@@ -285,6 +296,13 @@ def moving_average(mean: Tensor, new: Tensor, n_before: Tensor | int, *, decay: 
     """
     share = min(decay, (1 + int(n_before)) / (10 + int(n_before)))
     return mean + (new - mean) * (1 - share)  # what does not change stays as it is, bit for bit
+
+
+def _flat(losses: list[Any]) -> list[float]:
+    """Read losses of batches; older checkpoints have a list of them for each process."""
+    if losses and isinstance(losses[0], list):
+        return torch.tensor(losses, dtype=torch.float64).mean(0).tolist()
+    return losses
 
 
 def _in_parts(model: TaggingModel) -> Callable[[Tensor], Tensor]:

@@ -26,6 +26,7 @@ from taggram.errors import ConfigError, DatasetError, printable
 from taggram.frontends import RawConfig
 from taggram.learning._ranks import Ranks
 from taggram.learning._run_folder import begin_run, data_facts, refuse_run
+from taggram.learning._stores import GB, is_address
 from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.evaluate import (
     Evaluation,
@@ -121,10 +122,13 @@ def train(
     """
     folder, ranks = Path(out), Ranks.of_environment()
     watcher = watcher if watcher and ranks.is_first else Watcher()
-    refuse_run(folder, resume=resume)
+    if ranks.is_first:  # to the others, what the first has begun looks like another run
+        refuse_run(folder, resume=resume)
     find_device(device)
     dataset = open_data(recipe.data, watcher)
     if recipe.network == TREES:
+        if not ranks.is_first:
+            return None  # trees grow in one process
         return _train_trees(recipe, folder, dataset, resume, n_workers, watcher)
     from taggram.learning.fit import fit, check_augment  # isort: skip (it tells who has no lightning how to install it)
 
@@ -239,7 +243,14 @@ def prepared_data(
         DatasetError: the sound is missing, or the folder is damaged.
     """
     if dataset is None:
-        return PreparedData(config.prepared)
+        data = PreparedData(config.prepared, cache_gb=config.cache_gb)
+        _tell_of_store(data, config, watcher)
+        return data
+    if is_address(config.prepared):
+        raise ConfigError(
+            f"data.prepared={printable(config.prepared)} is in a store, where nothing is prepared: prepare into a "
+            "folder, copy it there, and leave out data and data.root."
+        )
     features = frontend if config.features else None
     if config.prepared:
         folder = Path(config.prepared)
@@ -259,6 +270,17 @@ def prepared_data(
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _tell_of_store(data: PreparedData, config: DataConfig, watcher: Watcher) -> None:
+    """Say that data comes from a store, and how much of it is kept here."""
+    if is_address(config.prepared):
+        n_gb = sum(file["n_bytes"] for file in data.card["files"]) / GB
+        most = "" if n_gb <= config.cache_gb else f" as far as data.cache_gb={config.cache_gb:g} goes"
+        watcher.say(
+            f"note: {n_gb:.3g} GB lie in {printable(config.prepared)}; a file is fetched when it is first read, and "
+            f"kept in {printable(str(data.folder))}{most}"
+        )
 
 
 def _make_up(root: Path, config: DataConfig, watcher: Watcher) -> None:
@@ -281,7 +303,7 @@ def _tags_and_task(recipe: Recipe, dataset: TagDataset | None) -> tuple[tuple[st
     if dataset is not None:
         tags, task = dataset.tags, dataset.task
     else:
-        data = PreparedData(recipe.data.prepared)
+        data = PreparedData(recipe.data.prepared, cache_gb=recipe.data.cache_gb)
         if not data.card["settings"]["keep_samples"]:
             raise ConfigError(
                 f"{printable(recipe.data.prepared)} has no samples to score; give data=NAME data.root=DIR beside it."

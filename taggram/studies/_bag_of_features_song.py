@@ -133,7 +133,7 @@ def train_song(
         order = torch.from_numpy(generator(config.seed, Purpose.ORDER, epoch).permutation(len(bags))).to(device)
         losses: list[float] = []
         for places in torch.split(order, config.batch_size):
-            torch.manual_seed(step_seed(config.seed, step, 0))
+            torch.manual_seed(step_seed(config.seed, step))
             for group in optimizer.param_groups:
                 group["rho"] = config.rho if step else 0.0  # the running means begin with the first gradient itself
             found = tag_loss(model.forward_bags(bags[places]), labels[places], loss)

@@ -1,0 +1,326 @@
+"""Prepared data in a store: the same as on this disk, fetched once, checked, and no more of it than there is room."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import fsspec
+import numpy as np
+import pytest
+from _http_store import http_store
+from _made_sounds import RATE, TAGS, write_set
+
+from taggram.datasets import open_dataset
+from taggram.errors import ConfigError, DatasetError, MissingExtraError
+from taggram.learning import _stores
+from taggram.learning._stores import Kept, Store
+from taggram.learning.prepared import PreparedData, prepare
+from taggram.learning.recipe import Recipe
+from taggram.learning.train import Watcher, train
+
+FILE_BYTES = 100_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A prepared folder of several files."""
+    root = tmp_path_factory.mktemp("store")
+    dataset = open_dataset("csv", write_set(root / "sounds"), min_count=3)
+    prepare(dataset, root / "prepared", sample_rate=RATE, file_bytes=FILE_BYTES, n_workers=1)
+    return root / "prepared"
+
+
+@pytest.fixture(scope="module")
+def local(folder):
+    return PreparedData(folder)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """What is kept goes into a place of its own, and waiting is short."""
+    monkeypatch.setenv("TAGGRAM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(_stores, "WAIT_S", 0.001)
+    return tmp_path / "home"
+
+
+def in_memory(folder, name="prepared"):
+    """Copy a folder into the store that fsspec keeps in memory."""
+    files = fsspec.filesystem("memory")
+    if files.exists(f"/{name}"):
+        files.rm(f"/{name}", recursive=True)
+    files.put(str(folder), f"/{name}", recursive=True)
+    return f"memory://{name}"
+
+
+@pytest.fixture(params=["memory", "file", "http"])
+def address(request, folder):
+    if request.param == "memory":
+        yield in_memory(folder)
+    elif request.param == "file":
+        yield folder.as_uri()
+    else:
+        with http_store(folder) as (address, _):
+            yield address
+
+
+def same_sound(data, other):
+    assert len(data) == len(other)
+    return all(np.array_equal(data.whole(row), other.whole(row)) for row in range(len(data)))
+
+
+def kept_bytes(home):
+    return sum(path.stat().st_size for path in (home / "stored").glob("*.arrow"))
+
+
+def copied(folder, tmp_path, change):
+    """Copy a prepared folder, whose card is changed."""
+    there = tmp_path / "copy"
+    there.mkdir()
+    for path in folder.iterdir():
+        if path.is_file():
+            (there / path.name).write_bytes(path.read_bytes())
+    card = json.loads((there / "card.json").read_text())
+    change(there, card)
+    (there / "card.json").write_text(json.dumps(card))
+    return there
+
+
+# -- it is the same data -----------------------------------------------------------------------------------------------
+
+
+def test_data_of_a_store_is_that_of_the_disk(address, local):
+    data = PreparedData(address)
+    assert (data.tags, data.task, data.sample_rate) == (local.tags, local.task, local.sample_rate)
+    assert np.array_equal(data.index("train"), local.index("train"))
+    assert np.array_equal(data.labels(range(len(data))), local.labels(range(len(local))))
+    assert list(data.column("track_id")) == list(local.column("track_id"))
+    assert same_sound(data, local)
+
+
+def test_what_the_cache_cannot_hold_is_read_from_the_store(address, local, home):
+    data = PreparedData(address, cache_gb=2.5 * FILE_BYTES / 1e9)
+    assert same_sound(data, local)
+    assert 0 < kept_bytes(home) <= 2.5 * FILE_BYTES
+
+
+def train_words():
+    return {
+        "options.kernel": 3, "options.depth": 3, "options.n_samples": 2187, "fit.max_epochs": 1, "fit.batch_size": 8
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_training_from_a_store_gives_the_numbers_of_one_from_the_disk(folder, tmp_path):
+    said = []
+    results = [
+        train(
+            Recipe.load("samplecnn", {**train_words(), "data.root": root}), tmp_path / name,
+            n_workers=1, watcher=Watcher(say=said.append),
+        )
+        for name, root in (("store", in_memory(folder)), ("uri", folder.as_uri()))
+    ]  # fmt: skip
+    words = {**train_words(), "data.prepared": str(folder)}
+    results.append(train(Recipe.load("samplecnn", words), tmp_path / "disk", n_workers=1))
+    assert results[0].history == results[1].history == results[2].history
+    assert "lie in memory://prepared; a file is fetched when it is first read" in said[0]
+    assert tuple(sorted(TAGS)) == results[0].evaluations[0].tags
+
+
+def test_process_that_it_is_sent_to_reads_it(folder, local):
+    with http_store(folder) as (address, _):
+        data = PreparedData(address)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert np.array_equal(pool.apply(data.whole, (3,)), local.whole(3))
+
+
+# -- fetched once ------------------------------------------------------------------------------------------------------
+
+
+def test_file_is_fetched_once(folder, local):
+    with http_store(folder) as (address, server):
+        assert same_sound(PreparedData(address), local)
+        server.asked.clear()
+        assert same_sound(PreparedData(address), local)
+        assert {name for _, name, _ in server.asked} == {"card.json"}
+
+
+@pytest.mark.slow
+def test_several_processes_at_once_fetch_a_file_once(folder, tmp_path):
+    code = (
+        "import sys; from taggram.learning.prepared import PreparedData\n"
+        "data = PreparedData(sys.argv[1]); print(sum(float(abs(data.whole(row)).sum()) for row in range(len(data))))"
+    )
+    with http_store(folder) as (address, server):
+        command = [sys.executable, "-c", code, address]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        sums = {one.communicate(timeout=120)[0] for one in running}
+        whole = [(name, span) for method, name, span in server.asked if method == "GET" and name.endswith(".arrow")]
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.arrow")}
+    of_whole = [name for name, span in whole if span == f"bytes=0-{sizes[name] - 1}"]
+    assert len(sums) == 1
+    assert sorted(of_whole) == sorted(sizes)
+
+
+def test_changed_data_is_fetched_anew(folder, tmp_path):
+    address = in_memory(folder)
+    before = PreparedData(address).whole(0)
+    dataset = open_dataset("csv", write_set(tmp_path / "sounds", seed=1, n_clips=60), min_count=3)
+    prepare(dataset, tmp_path / "prepared", sample_rate=RATE, file_bytes=FILE_BYTES, n_workers=1)
+    after = PreparedData(in_memory(tmp_path / "prepared")).whole(0)
+    assert not np.array_equal(before, after)
+    assert np.array_equal(after, PreparedData(tmp_path / "prepared").whole(0))
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_used_least_recently_goes(home, tmp_path):
+    for name in "abcd":
+        (tmp_path / f"{name}.arrow").write_bytes(name.encode() * 1000)
+    kept = Kept(Store(tmp_path.as_uri()), "", 3000)
+    for second, name in enumerate("abcad"):
+        os.close(kept.open(f"{name}.arrow", 1000, None))
+        os.utime(kept.path_of(f"{name}.arrow"), (second, second))
+    assert sorted(path.name[-7:] for path in home.glob("stored/*.arrow")) == ["a.arrow", "c.arrow", "d.arrow"]
+
+
+def test_copy_that_goes_is_read_to_the_end_by_who_has_it_open(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.arrow").write_bytes(name.encode() * 1000)
+    kept = Kept(Store(tmp_path.as_uri()), "", 1500)
+    first = kept.open("a.arrow", 1000, None)
+    os.close(kept.open("b.arrow", 1000, None))
+    assert os.read(first, 1000) == b"a" * 1000
+    os.close(first)
+
+
+def test_what_a_killed_process_left_half_fetched_goes_after_a_day(home, tmp_path):
+    (tmp_path / "a.arrow").write_bytes(b"a" * 1000)
+    (home / "stored").mkdir(parents=True)
+    for name, age_s in (("old", 100_000), ("new", 10)):
+        left = home / "stored" / f".taggram-{name}.arrow"
+        left.write_bytes(b"")
+        os.utime(left, (time.time() - age_s,) * 2)
+    os.close(Kept(Store(tmp_path.as_uri()), "", 3000).open("a.arrow", 1000, None))
+    assert [path.name for path in home.glob("stored/.taggram-*")] == [".taggram-new.arrow"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+def test_process_that_is_killed_while_it_fetches_leaves_no_half_file(folder, local, home):
+    code = (
+        "import os, signal, sys; from taggram.learning import _stores\n"
+        "from taggram.learning.prepared import PreparedData\n"
+        "_stores.CHUNK_BYTES = 10_000; before = _stores.Store.read\n"
+        "def read(self, name, place, n): \n"
+        "    if place == 30_000 and n == 10_000: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return before(self, name, place, n)\n"
+        "_stores.Store.read = read; PreparedData(sys.argv[1]).whole(0)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, folder.as_uri()], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert {path.name[:9] for path in home.glob("stored/*.arrow")} == {".taggram-"}
+    assert same_sound(PreparedData(folder.as_uri()), local)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_connection_that_breaks_in_the_middle_is_made_anew(folder, local):
+    with http_store(folder, n_cut=3) as (address, server):
+        assert same_sound(PreparedData(address), local)
+        assert server.n_left_to_cut < 0
+
+
+def test_store_that_breaks_off_each_time_is_named(folder, home):
+    with (
+        http_store(folder, n_cut=10_000) as (address, _),
+        pytest.raises(DatasetError, match=rf"{address}/part-0000\d\.arrow.* cannot be read"),
+    ):
+        PreparedData(address).whole(0)
+    assert kept_bytes(home) == 0
+
+
+def test_store_that_gives_whole_files_alone_is_told(folder):
+    with http_store(folder, gives_parts=False) as (address, _), pytest.raises(DatasetError, match="no parts of files"):
+        PreparedData(address).whole(0)
+
+
+def test_file_that_is_missing_is_named(folder, tmp_path):
+    def change(there, _):
+        (there / "part-00001.arrow").unlink()
+
+    with pytest.raises(DatasetError, match=r"part-00001\.arrow is not there; copy the whole"):
+        PreparedData(copied(folder, tmp_path, change).as_uri())
+
+
+def test_file_of_another_size_is_told(folder, tmp_path, local, home):
+    def change(there, card):
+        card["files"][0]["n_bytes"] += 1
+
+    data = PreparedData(copied(folder, tmp_path, change).as_uri())
+    with pytest.raises(DatasetError, match=r"part-00000\.arrow has \d+ bytes, \d+ were written"):
+        data.whole(0)
+
+
+def test_file_with_other_bytes_is_told(folder, tmp_path, home):
+    def change(there, _):
+        path = there / "part-00000.arrow"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    data = PreparedData(copied(folder, tmp_path, change).as_uri())
+    with pytest.raises(DatasetError, match=r"part-00000\.arrow is not what was written \(its sha256 differs\)"):
+        data.whole(0)
+    assert kept_bytes(home) == 0
+
+
+def test_card_without_hashes_is_taken(folder, tmp_path, local):
+    def change(_, card):
+        for file in card["files"]:
+            del file["sha256"]
+
+    assert same_sound(PreparedData(copied(folder, tmp_path, change).as_uri()), local)
+
+
+def test_folder_without_a_card_is_told(tmp_path):
+    with pytest.raises(DatasetError, match=r"card\.json is not there"):
+        PreparedData(tmp_path.as_uri())
+
+
+def test_kind_of_store_that_is_not_known_is_told():
+    with pytest.raises(DatasetError, match=r"there is no kind of store s4://; there are s3"):
+        PreparedData("s4://bucket/prepared")
+
+
+@pytest.mark.parametrize(
+    ("address", "package"), [("s3://bucket/prepared", "s3fs"), ("gs://bucket/p", "gcsfs"), ("abfs://box/p", "adlfs")]
+)
+def test_missing_package_is_named_with_the_line_that_installs_it(address, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"^{address}: .*need {package}.*: pip install {package}$"):
+        PreparedData(address)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param({"data.cache_gb": 0}, "data.cache_gb is 0; wanted a number above 0", id="no cache"),
+        pytest.param({"data.root": "s3://a", "data.prepared": "b"}, "and so is data.prepared", id="twice"),
+    ],
+)
+def test_wrong_word_is_told(words, told):
+    with pytest.raises(ConfigError, match=told):
+        Recipe.load("samplecnn", words)
+
+
+def test_nothing_is_prepared_in_a_store(tmp_path):
+    words = {**train_words(), "data": "csv", "data.root": str(write_set(tmp_path / "s")), "data.prepared": "s3://a/b"}
+    with pytest.raises(ConfigError, match="prepare into a folder, copy it there"):
+        train(Recipe.load("samplecnn", words), tmp_path / "run", n_workers=1)
