@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from _at_hand import needs_weights
 from _networks import create
-from _sounds import RATE, noise, real_sound, tone
+from _served import served
+from _sounds import RATE, encoded, noise, real_sound, tone
 
 import taggram
 from taggram.errors import ConfigError, MissingExtraError
-from taggram.models._onnx_inference import FOLDER
+from taggram.models._onnx_inference import FOLDER, OnnxForm
 
 TINY = {"n_tags": 2, "kernel": 3, "depth": 3, "n_samples": 2187}
 
@@ -82,6 +88,34 @@ def test_a_graph_is_exported_once(cache, caplog):
         taggram.Tagger(tiny(), engine="onnx").tag(sound)
     assert caplog.messages == ["exporting scores of samplecnn for onnxruntime, once"]
     assert len(graphs(cache)) == 1
+
+
+def test_threads_that_share_a_form_open_one_graph(monkeypatch):
+    opened, both_there = [], threading.Barrier(2)
+
+    def open_session(*wanted):
+        opened.append(wanted)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_there.wait(1)  # in vain: the other may not come as far
+        return types.SimpleNamespace(run=lambda patches: patches)
+
+    monkeypatch.setattr("taggram.models._onnx_inference._open_session", open_session)
+    form = OnnxForm(tiny())
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: form.scores(torch.zeros(1, 2187), [0], 2187), range(2)))
+    assert len(opened) == 1
+
+
+@pytest.mark.slow
+def test_service_has_its_graph_before_it_is_ready_and_gives_the_scores_of_torch(cache, tmp_path):
+    path = tmp_path / "drums.safetensors"
+    tiny().save(path)
+    (tmp_path / "spool").mkdir()
+    sound = encoded(tone(1.0, 22_050), 22_050)
+    with served(tmp_path / "spool", "--model", str(path), "--engine", "onnx") as service:
+        assert len(graphs(cache)) == 1
+        scores = service.post("/v1/tag?over_time=true", sound).json()["scores"]
+    np.testing.assert_allclose(scores, taggram.Tagger(str(path)).tag(sound).scores, atol=1e-4)
 
 
 @pytest.mark.slow

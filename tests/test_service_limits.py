@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from _served import answer_of, request, served
 from _sounds import encoded, opus_of_hours, tone
 from conftest import wait_until
 
+from taggram.apps._server_decoding import DecodedSound, Decoders
+from taggram.apps._server_settings import ServedModel, ServiceSettings
+from taggram.apps._server_work import Service
 from taggram.apps._serving import serve_models
 from taggram.errors import ConfigError, UnknownNameError
 
@@ -239,6 +244,37 @@ def refuses(port):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_health_is_told_in_time_though_no_decoder_answers(monkeypatch, tmp_path):
+    monkeypatch.setattr("taggram.apps._server_work.PROBE_S", 0.01)
+    asked = threading.Event()
+
+    async def ask(service):
+        service._is_loaded.set()
+        try:
+            async with asyncio.timeout(30):
+                return await service.is_ready()
+        finally:
+            asked.set()
+
+    with Service([ServedModel(name="any", settings={})], ServiceSettings(), spool=tmp_path) as service:
+        monkeypatch.setattr(service._decoders, "answer", lambda folder: asked.wait())
+        assert asyncio.run(ask(service)) is False
+
+
+def test_decoder_that_is_at_work_counts_as_one_that_answers(monkeypatch, tmp_path):
+    decoders = Decoders(ServiceSettings(), 16_000, lambda: None)
+    found = []
+
+    def run(tasks, progress=None):
+        progress("song", 1.0)
+        found.append(decoders.answer(tmp_path))
+        yield DecodedSound(name="", samples=tmp_path, duration_s=2.0, notes=(), unusual=())
+
+    monkeypatch.setattr(decoders._pool, "run", run)
+    decoders.decode(tmp_path, "", 16_000)
+    assert found == [True]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the process watches itself")

@@ -115,10 +115,10 @@ class Decoders:
             NotReadyError: no decoder can be started.
         """
         task = DecodeTask(str(upload), f"{upload}.samples", sample_rate, name)
-        return self._checked(next(self._pool.run([task])))
+        return self._checked(next(self._pool.run([task], self._hear)))
 
     def answer(self, spool: Path) -> bool:
-        """Say whether a decoder answers: whether one has just now, or does when it is asked.
+        """Say whether a decoder answers: whether one has just now told of its work, or does when it is asked.
 
         Args:
             spool: a folder for files.
@@ -138,6 +138,10 @@ class Decoders:
     def close(self) -> None:
         """End the processes."""
         self._pool.close()
+
+    def _hear(self, path: str, done_s: float) -> None:  # noqa: ARG002 (as `Processes` tells it)
+        """Note that a decoder is at work and not stuck."""
+        self._answered = time.monotonic()
 
     def _checked(self, result: DecodedSound | Failure) -> DecodedSound:
         """Give what was decoded, or raise what the failure says."""

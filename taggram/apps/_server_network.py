@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -206,6 +207,16 @@ class ServedTagger(Tagger):
         super().__init__(**settings)
         self._batches = batches
         self._plain_form = self._form
+
+    def warm_up(self) -> None:
+        """Tag a patch of silence, so that what is made at first use, such as a graph, is there before any request.
+
+        Raises:
+            ExportError: the graph cannot be made.
+        """
+        frontend = self.model.frontend
+        if self.tags:
+            self.tag((np.zeros(frontend.n_samples_for(self.patch_frames), np.float32), frontend.sample_rate))
 
     def for_request(self, hop_s: float | None, told: Callable[[int], None]) -> Self:
         """Give the tagger of one request, with the same network.

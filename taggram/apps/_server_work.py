@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_SAMPLE_RATE = 192_000  # Hz: no network asks for more, and it only limits the size of a file
 LONGEST_RETRY_S = 60
 FIRST_GUESS_S = 1.0  # of the time that a request takes in work
+PROBE_S = 2.0  # that a decoder has to answer
 
 
 class Job:
@@ -145,7 +146,7 @@ class Service:
         self._decoders = Decoders(settings, MAX_SAMPLE_RATE, self.metrics.restarts.inc)
         self._batches: Batches | None = None
         self._is_loaded = asyncio.Event()
-        self._probing = asyncio.Lock()
+        self._probe: asyncio.Task[bool] | None = None
         self._seconds_a_job = FIRST_GUESS_S
         self.metrics.follow(
             uploads=lambda: self.uploads.n_coming, queue=lambda: self.n_jobs, lessons=lambda: self.lessons.n_open
@@ -188,8 +189,10 @@ class Service:
         """Say whether the networks are loaded and a decoder answers."""
         if not self.is_loaded:
             return False
-        async with self._probing:  # one at a time, so that many who ask do not take all threads
-            return await asyncio.to_thread(self._decoders.answer, self._folder)
+        if self._probe is None or self._probe.done():  # one at a time, so that many who ask do not take all threads
+            self._probe = asyncio.create_task(asyncio.to_thread(self._decoders.answer, self._folder))
+        await asyncio.wait({self._probe}, timeout=PROBE_S)
+        return self._probe.done() and self._probe.result()
 
     async def tagger(self, name: str | None) -> ServedTagger:
         """Give the tagger that is asked for; wait for it while the service starts.
@@ -289,6 +292,7 @@ class Service:
         self._batches = Batches(n_threads, self.settings.batch_size, self.metrics.batch_patches.observe)
         for model in self.models.values():
             self.taggers[model.name] = ServedTagger(self._batches, device=self._device, **model.settings)
+            self.taggers[model.name].warm_up()
         if self.collection is not None:
             self.collection.catalogue.check_tagger(self.taggers[self.collection.model])
             self.collection.catalogue.prepare()

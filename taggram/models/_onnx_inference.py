@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ class OnnxForm(InferenceForm):
         super().__init__(model)
         load_onnxruntime()
         self._sessions: dict[tuple[str, int], Session] = {}
+        self._opening = threading.Lock()
 
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute what the head sees; see `InferenceForm.features`."""
@@ -72,9 +74,11 @@ class OnnxForm(InferenceForm):
         return self._run(name, frames, starts, n_frames)
 
     def _run(self, output: str, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
-        if (output, n_frames) not in self._sessions:
-            self._sessions[output, n_frames] = _open_session(self.model, output, n_frames)
-        return self._sessions[output, n_frames].run(self.cut_patches(frames, starts, n_frames))
+        with self._opening:  # threads may share a form, and a graph is exported once
+            if (output, n_frames) not in self._sessions:
+                self._sessions[output, n_frames] = _open_session(self.model, output, n_frames)
+            session = self._sessions[output, n_frames]
+        return session.run(self.cut_patches(frames, starts, n_frames))
 
 
 class PatchesTo(nn.Module):
