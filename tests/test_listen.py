@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import sys
 import types
 import wave
@@ -11,7 +12,8 @@ import wave
 import numpy as np
 import pytest
 
-from taggram.apps._sound_in import Microphone, Pipe
+from taggram.apps._listening import _summary
+from taggram.apps._sound_in import HELD_BLOCKS, Microphone, Pipe
 from taggram.errors import AudioError, ConfigError, MissingExtraError
 from taggram.models import load_card
 from tests._sounds import encoded, noise, tone
@@ -64,6 +66,42 @@ def test_half_a_sample_at_the_end_is_left_out():
 def test_pipe_that_is_no_wav_file_is_told(data):
     with pytest.raises(AudioError, match=r"`ffmpeg -i song\.mp3 -f wav - \| taggram listen -`.*--sample-rate"):
         Pipe(io.BytesIO(data))
+
+
+def header_of(form, length=None):
+    """The head of a WAV file in a pipe."""
+    length = len(form) if length is None else length
+    return b"RIFF\xff\xff\xff\xffWAVEfmt " + length.to_bytes(4, "little") + form + b"data\xff\xff\xff\xff"
+
+
+def form(kind=1, n_channels=1, rate=RATE, n_bytes=2):
+    n_frame = n_bytes * n_channels
+    return struct.pack("<HHIIHH", kind, n_channels, rate, n_frame * rate, n_frame, 8 * n_bytes)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (header_of(form(n_bytes=5)), "40 bits"),
+        (header_of(form(n_bytes=8)), "64 bits"),
+        (header_of(form(rate=0)), "at 0 Hz"),
+        (header_of(form(n_channels=0)), "0 channels"),
+        (header_of(form(kind=3, n_bytes=4)), "its format is 3"),
+        (header_of(form()[:4]), "does not say"),
+        (header_of(form(), length=2**32 - 1), "no samples"),
+        (header_of(form())[:20], "no samples"),
+    ],
+)
+def test_header_that_cannot_be_used_is_told(data, said):
+    with pytest.raises(AudioError, match=said):
+        Pipe(io.BytesIO(data + bytes(100)))
+
+
+def test_longer_form_of_the_header_is_read():
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    longer = form(kind=0xFFFE, n_channels=2, n_bytes=3) + struct.pack("<HHI", 22, 24, 3) + guid
+    pipe = Pipe(io.BytesIO(header_of(longer) + bytes(6 * 10)))
+    assert (pipe.sample_rate, len(heard(pipe))) == (RATE, 10)
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -122,8 +160,8 @@ def sound_card(monkeypatch):
         def __init__(self, *, callback, blocksize, device, **settings):
             if device == "broken":
                 raise PortAudioError("device busy")
-            self.play = lambda: callback(np.ones((blocksize, 1), np.float32), blocksize, None, None)
-            self.closed = False
+            self.play = lambda status=None: callback(np.ones((blocksize, 1), np.float32), blocksize, None, status)
+            self.closed, self.active = False, True
 
         def start(self):
             self.play()
@@ -150,6 +188,27 @@ def test_microphone_gives_what_it_hears(sound_card):
     with Microphone() as microphone:
         block = next(iter(microphone))
     assert (microphone.sample_rate, block.samples.tolist()) == (8_000, [1.0] * 400)
+
+
+def test_microphone_that_is_pulled_out_is_told(sound_card):
+    with Microphone() as microphone:
+        blocks = iter(microphone)
+        next(blocks)
+        microphone._stream.active = False
+        with pytest.raises(AudioError, match="pulled out"):
+            next(blocks)
+
+
+def test_sound_that_is_lost_is_counted(sound_card):
+    with Microphone() as microphone:
+        for _ in range(HELD_BLOCKS):
+            microphone._stream.play()  # with the one of its start, one more than is held
+        microphone._stream.play(types.SimpleNamespace(input_overflow=True))
+    assert microphone.n_lost == 3
+
+
+def test_sound_that_was_lost_is_said_at_the_end():
+    assert "sound was lost 2 times" in _summary(1.0, [0.1], 1, 0, 2)
 
 
 def test_microphone_is_closed_at_the_end(sound_card):

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BAR_LETTERS = 30
 HELD_S = 600.0  # of arrival times, far more than any patch lasts
+HELD_LATENCIES = 10_000  # the last ones
 
 
 @dataclass
@@ -144,8 +145,8 @@ def listen_to(
 
     tagger = Tagger(**ready)
     arrivals = _Arrivals()
-    latencies_s: list[float] = []
-    n_skipped = 0
+    latencies_s: deque[float] = deque(maxlen=HELD_LATENCIES)
+    n_tagged = n_skipped = 0
 
     def blocks() -> Iterator[NDArray[np.float32]]:
         for block in sound:
@@ -163,9 +164,10 @@ def listen_to(
         with sound, _Show(kind, top, threshold, tagger.patch_s) as screen:
             for time_s, scores in tagger.tag_live(blocks(), sample_rate=sound.sample_rate, skip=is_late):
                 latencies_s.append(time.monotonic() - arrivals.of(time_s + tagger.patch_s))
+                n_tagged += 1
                 screen.show(tagger.tags, scores, time_s, latencies_s[-1])
     finally:
-        say(_summary(arrivals.heard_s, latencies_s, n_skipped))
+        say(_summary(arrivals.heard_s, latencies_s, n_tagged, n_skipped, sound.n_lost))
 
 
 def print_inputs() -> None:
@@ -189,12 +191,14 @@ def _bars(best: list[tuple[str, float]], now_s: float, latency_s: float) -> Tabl
     return table
 
 
-def _summary(heard_s: float, latencies_s: list[float], n_skipped: int) -> str:
+def _summary(heard_s: float, latencies_s: Sequence[float], n_tagged: int, n_skipped: int, n_lost: int) -> str:
     """Say in one line what was heard, and how quickly it was tagged."""
-    line = f"heard {heard_s:.1f} s, {len(latencies_s)} times tagged"
+    line = f"heard {heard_s:.1f} s, {n_tagged} times tagged"
     if latencies_s:
         median, most = np.percentile(latencies_s, [50, 95])
         line += f"; from a patch's last sample to its tags {median:.2f} s (95 % within {most:.2f} s)"
     if n_skipped:
         line += f"; {n_skipped} patches were skipped, since this machine is too slow for so small a --hop-s"
+    if n_lost:
+        line += f"; sound was lost {n_lost} times on its way in, since this machine was too slow to take it"
     return line

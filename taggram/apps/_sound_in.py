@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import queue
+import struct
 import sys
 import time
-import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +21,15 @@ if TYPE_CHECKING:
 BLOCK_S = 0.05
 HELD_BLOCKS = 1_200  # a minute; a microphone that is not listened to for longer loses what comes
 PIPE = "standard input"
+LONGEST_CHUNK = 16_000_000  # bytes before the samples
+WHOLE_NUMBERS, EXTENSIBLE = 1, 0xFFFE  # formats of samples; the second says which it is further behind,
+SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # in two bytes before these
 PCM = {1: "u1", 2: "<i2", 4: "<i4"}  # by bytes a sample; 3 of them become 4
 WAIT_S = 0.2  # a wait without end cannot be interrupted on Windows
+
+
+class _HeaderError(Exception):
+    """A header of a WAV file that cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,7 @@ class Microphone:
 
     Attributes:
         is_live: whether what is not taken in time is lost.
+        n_lost: how often sound was lost.
 
     Raises:
         ConfigError: there is no such input.
@@ -56,6 +62,7 @@ class Microphone:
     """
 
     is_live = True
+    n_lost = 0
 
     def __init__(self, device: str = "") -> None:
         self._sounddevice = load_sounddevice()
@@ -95,14 +102,24 @@ class Microphone:
 
         Yields:
             Blocks as they come.
+
+        Raises:
+            AudioError: it gives no sound any more.
         """
         while True:
-            with contextlib.suppress(queue.Empty):
+            try:
                 yield self._blocks.get(timeout=WAIT_S)
+            except queue.Empty:
+                if not self._stream.active:
+                    raise AudioError("it gives no sound any more; was it pulled out?", self.name) from None
 
     def _take(self, samples: NDArray[np.float32], n_frames: int, when: Any, status: Any) -> None:  # noqa: ARG002
-        with contextlib.suppress(queue.Full):
+        if status is not None and status.input_overflow:  # the system had no room, since we were too slow
+            self.n_lost += 1
+        try:
             self._blocks.put_nowait(Heard(samples[:, 0].copy(), time.monotonic()))
+        except queue.Full:
+            self.n_lost += 1
 
 
 class Pipe:
@@ -117,6 +134,7 @@ class Pipe:
         is_live: whether what is not taken in time is lost; the other program waits.
         name: what it is called.
         waiting_s: sound that is there and was not taken yet, in seconds; the other program holds it.
+        n_lost: how often sound was lost.
 
     Raises:
         AudioError: it is no WAV file that can be read.
@@ -125,6 +143,7 @@ class Pipe:
     is_live = False
     name = PIPE
     waiting_s = 0.0
+    n_lost = 0
 
     def __init__(self, stream: BinaryIO, *, sample_rate: int | None = None, n_channels: int = 1) -> None:
         self._stream = stream
@@ -133,16 +152,14 @@ class Pipe:
             self.sample_rate, self._n_channels = sample_rate, n_channels
             return
         try:
-            header = wave.open(cast("BinaryIO", _Forward(stream)), "rb")  # noqa: SIM115 (the stream goes on behind the header)
-        except (wave.Error, EOFError) as error:
+            self.sample_rate, self._n_channels, self._n_bytes = _read_header(stream)
+        except _HeaderError as error:
             raise AudioError(
-                f"it is no WAV file of whole numbers ({str(error) or 'it is empty'}). `ffmpeg -i song.mp3 -f wav - | "
+                f"it is no WAV file of whole numbers ({error}). `ffmpeg -i song.mp3 -f wav - | "
                 "taggram listen -` makes one of any sound, `taggram tag song.mp3` takes the file itself, and with "
                 "--sample-rate HZ, samples of 16 bits are taken without a header",
                 PIPE,
             ) from error
-        self.sample_rate, self._n_channels = header.getframerate(), header.getnchannels()
-        self._n_bytes = header.getsampwidth()
 
     def __enter__(self) -> Self:
         return self
@@ -177,21 +194,44 @@ class Pipe:
         return samples
 
 
-class _Forward(io.RawIOBase):
-    """A stream that the header's reader cannot seek in, and that it does not close.
+def _read_header(stream: BinaryIO) -> tuple[int, int, int]:
+    """Read a WAV file up to its samples; give its rate in Hz, its channels, and the bytes of a sample.
 
-    Args:
-        stream: the stream.
+    The module `wave` knows the longer form of the header only from Python 3.12 on, and takes a rate of 0.
     """
+    if not (start := _exactly(stream, 12)):
+        raise _HeaderError("it is empty")
+    if start[:4] != b"RIFF" or start[8:] != b"WAVE":
+        raise _HeaderError("it does not begin like one")
+    form = b""
+    while (head := _exactly(stream, 8))[:4] != b"data":
+        name, length = struct.unpack("<4sI", head) if head else (b"", 0)
+        if not name or length > LONGEST_CHUNK:
+            raise _HeaderError("it has no samples")
+        chunk = _exactly(stream, length + length % 2)
+        form = chunk if name == b"fmt " else form
+    return _read_form(form)
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
 
-    def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size)
+def _read_form(form: bytes) -> tuple[int, int, int]:
+    """Read the chunk that says what the samples are."""
+    if len(form) < 16:
+        raise _HeaderError("it does not say what its samples are")
+    kind, n_channels, sample_rate, _, n_frame, _ = struct.unpack_from("<HHIIHH", form)
+    if kind == EXTENSIBLE and form[26:40] == SUBFORMAT:
+        (kind,) = struct.unpack_from("<H", form, 24)
+    n_bytes = n_frame // max(1, n_channels)
+    if kind != WHOLE_NUMBERS:
+        raise _HeaderError(f"its format is {kind}")
+    if sample_rate == 0 or n_bytes not in (*PCM, 3) or n_frame != n_bytes * n_channels:
+        raise _HeaderError(f"it has {n_channels} channels of {8 * n_bytes} bits at {sample_rate} Hz")
+    return sample_rate, n_channels, n_bytes
 
-    def seekable(self) -> bool:
-        return False
+
+def _exactly(stream: BinaryIO, length: int) -> bytes:
+    """Read so many bytes, or none where the stream ends before."""
+    data = stream.read(length)
+    return data if len(data) == length else b""
 
 
 def open_input(source: str, *, sample_rate: int | None, n_channels: int) -> Microphone | Pipe:
