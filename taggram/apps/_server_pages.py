@@ -16,9 +16,12 @@ HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 STYLE = "text/css; charset=utf-8"
 PAGE = "index.html"
+SCRIPTS = (
+    "app.js", "collection.js", "dom.js", "figure.js", "service.js", "sound.js", "teaching.js", "view.js",
+)  # fmt: skip
 STATIC = {  # file in taggram/apps/page: its type
     "style.css": STYLE,
-    **dict.fromkeys(("app.js", "collection.js", "dom.js", "service.js", "sound.js", "teaching.js", "view.js"), SCRIPT),
+    **dict.fromkeys(SCRIPTS, SCRIPT),
 }
 PLOTLY = "plotly.min.js"
 EXAMPLE = "example.flac"  # composed when it is first asked for

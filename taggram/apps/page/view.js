@@ -1,12 +1,9 @@
 // The result: waveform and taggrams on one time axis, and a table of tags for each model.
 
-import { clock, element, shortened } from './dom.js';
+import { clock, element } from './dom.js';
+import { AXIS_PX, drawn } from './figure.js';
 
-const TOP_PX = 24, WAVE_PX = 90, ROW_PX = 17, TITLE_PX = 38, AXIS_PX = 36, RIGHT_PX = 14;
-const NARROW_PX = 560, NARROW = { leftPx: 86, letters: 12 }, WIDE = { leftPx: 130, letters: 18 };
-const LEAST_TOP = 0.2;  // of the colour scale: most taggers rarely come near 1
 const N_ROWS = 10;  // of a table, until all are asked for
-const QUIETEST = 1e-5;  // of samples that are drawn at all: -100 dBFS
 
 export class View {
   // `place` has the elements of the page; `seek(time_s)` moves the player.
@@ -27,8 +24,8 @@ export class View {
     });
   }
 
-  // `answers`: [{model, duration_s, patch_s, times_s, names, scores, mean, peak}]; `wave`: an outline, null where there is none, and undefined before
-  // that is known.
+  // `answers`: [{model, duration_s, patch_s, times_s, names, scores, mean, peak}]; `wave`: an outline, null where
+  // there is none, and undefined before that is known.
   show(answers, wave) {
     this.answers = answers;
     this.wave = wave;
@@ -59,66 +56,9 @@ export class View {
   }
 
   drawFigure() {
-    const { shown, wave } = this;
     this.width = this.place.figure.clientWidth;
-    const { leftPx, letters } = this.width < NARROW_PX ? NARROW : WIDE;
-    const style = getComputedStyle(document.documentElement), colour = name => style.getPropertyValue(name).trim();
-    const dark = matchMedia('(prefers-color-scheme: dark)').matches;
-    const heights = shown.map(({ tags }) => Math.max(1, tags.length) * ROW_PX);
-    const inner = WAVE_PX + heights.reduce((sum, height) => sum + height + TITLE_PX, 0);
-    const top = Math.max(LEAST_TOP, Math.ceil(10 * Math.max(...shown.flatMap(({ tags }) => tags.map(tag => tag.peak)), 0)) / 10);
-    const end = Math.max(...shown.map(({ answer }) => answer.duration_s));
-    const ink = colour('--ink'), line = colour('--line'), soft = colour('--soft');
-    const layout = {
-      width: this.width, height: TOP_PX + inner + AXIS_PX, margin: { l: leftPx, r: RIGHT_PX, t: TOP_PX, b: AXIS_PX, autoexpand: false },
-      showlegend: false, dragmode: 'zoom', uirevision: `${shown[0].answer.path} ${end}`,
-      paper_bgcolor: colour('--paper'), plot_bgcolor: colour('--paper'), font: { color: ink, size: 11 }, annotations: [], hoverlabel: { align: 'left' },
-      xaxis: { range: [0, end], title: { text: 'seconds', standoff: 4 }, gridcolor: line, zeroline: false, anchor: `y${shown.length + 1}` },
-    };
-    const traces = [];
-    const below = px => 1 - px / inner;
-    layout.yaxis = { domain: [below(WAVE_PX), 1], range: [-1.05, 1.05], fixedrange: true, showticklabels: false, zeroline: false, showgrid: false };
-    if (wave) {
-      const loudest = wave.highs.reduce((most, high, i) => Math.max(most, high, -wave.lows[i]), 0);
-      const level = loudest > QUIETEST ? `peak ${(20 * Math.log10(loudest)).toFixed(0).replace('-', '−')} dBFS` : 'silence';
-      layout.annotations.push({ ...note(level, 0, 1, 'bottom', soft), font: { color: soft, size: 11 } });
-      if (loudest > QUIETEST) layout.yaxis.range = [-1.05 * loudest, 1.05 * loudest];
-      traces.push({
-        type: 'scatter', mode: 'lines', line: { width: 0.8, color: ink }, hoverinfo: 'skip', fill: 'toself', fillcolor: ink,
-        x: [...wave.times, ...wave.times.toReversed()], y: [...wave.highs, ...wave.lows.toReversed()],
-      });
-    } else {
-      traces.push({ type: 'scatter', x: [0, end], y: [0, 0], mode: 'lines', line: { width: 0.8, color: ink }, hoverinfo: 'skip' });
-      if (wave === null) layout.annotations.push(note('no waveform: this browser cannot decode the file, or it is long', 0.5, below(WAVE_PX / 2), 'middle', ink));
-    }
-    const scaled = shown.findIndex(({ tags }) => tags.length);  // the one that has the colour scale above it
-    let y = WAVE_PX;
-    shown.forEach(({ answer, tags }, index) => {
-      const axis = index + 2;
-      y += TITLE_PX;
-      const domain = [below(y + heights[index]), below(y)];
-      y += heights[index];
-      layout[`yaxis${axis}`] = {
-        domain, range: [Math.max(1, tags.length) - 0.5, -0.5], fixedrange: true, ticks: '', showgrid: false, zeroline: false,
-        tickvals: [...tags.keys()], ticktext: tags.map(tag => escaped(shortened(tag.name, letters))),
-      };
-      layout.annotations.push(note(tags.length ? `<b>${escaped(answer.title)}</b>` : `<b>${escaped(answer.title)}</b>: no such tag`, 0, domain[1], 'bottom', ink));
-      if (!tags.length) {
-        traces.push({ type: 'scatter', x: [0], y: [0], yaxis: `y${axis}`, mode: 'markers', opacity: 0, hoverinfo: 'skip' });
-        return;
-      }
-      traces.push({
-        type: 'heatmap', yaxis: `y${axis}`, zmin: 0, zmax: top, colorscale: dark ? DARK : LIGHT, showscale: index === scaled,
-        colorbar: {
-          orientation: 'h', thickness: 6, lenmode: 'pixels', len: 110, x: 1, xanchor: 'right', xpad: 0, y: domain[1] + 14 / inner, yanchor: 'bottom', ypad: 2,
-          outlinewidth: 0, tickvals: [0, top], tickfont: { size: 10 },
-        },
-        x: edges(answer), z: tags.map(tag => answer.scores.map(row => row[tag.index])),
-        customdata: tags.map(tag => answer.scores.map(() => escaped(tag.name))),
-        hovertemplate: '%{customdata} %{z:.2f}<extra></extra>',
-      });
-    });
-    this.place.playhead.style.height = `${TOP_PX + inner}px`;
+    const { traces, layout } = drawn(this.shown, this.wave, this.width);
+    this.place.playhead.style.height = `${layout.height - AXIS_PX}px`;
     Plotly.react(this.place.figure, traces, layout, { displayModeBar: false, doubleClick: 'reset', scrollZoom: false });
     if (!this.listens) {
       this.listens = true;
@@ -183,26 +123,12 @@ export class View {
   }
 }
 
-const LIGHT = [[0, '#ffffff'], [0.2, '#fcd5a2'], [0.4, '#f8765c'], [0.6, '#b63679'], [0.8, '#641a80'], [1, '#0b0724']];
-const DARK = [[0, '#14171a'], [0.2, '#3b0f6f'], [0.4, '#8c2981'], [0.6, '#de4968'], [0.8, '#fe9f6d'], [1, '#fcfdbf']];
-
-const escaped = text => text.replace(/[&<>]/g, letter => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[letter]);
-const note = (text, x, y, yanchor, color) => ({
-  text, x, y, yanchor, xref: 'paper', yref: 'paper', xanchor: x ? 'center' : 'left', xshift: x ? 0 : 3, showarrow: false, font: { color, size: 12 },
-});
-
 // The three best tags by a score: "guitar 0.52, strings 0.30, slow 0.21".
 export const bestOf = (tags, score) => tags.toSorted((a, b) => score(b) - score(a)).slice(0, 3)
   .map(tag => `${tag.name} ${score(tag).toFixed(2)}`).join(', ');
 
 // A text about each answer, with the name of its model where there are several.
 export const byModel = (answers, text) => answers.map(answer => (answers.length > 1 ? `${answer.title}: ` : '') + text(answer));
-
-// Edges of the columns: from the start of a patch to that of the next, the last to its own end.
-function edges(answer) {
-  const last = answer.times_s[answer.times_s.length - 1];
-  return [...answer.times_s, Math.min(last + answer.patch_s, Math.max(answer.duration_s, last + answer.hop_s))];
-}
 
 function patchAt(answer, time) {
   const after = answer.times_s.findIndex(start => start > time);
