@@ -98,7 +98,7 @@ def head(method: str, target: str, headers: dict[str, str]) -> bytes:
     """Write the head of a request."""
     lines = [
         f"{method} {target} HTTP/1.1",
-        "Host: service",
+        "Host: localhost",
         *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

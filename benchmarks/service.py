@@ -396,7 +396,7 @@ async def slow_body(kept: Connection) -> Reply:
 
 async def slow_head(kept: Connection) -> Reply:
     """Send a head that never ends."""
-    return await drip(kept, b"POST /v1/tag HTTP/1.1\r\nHost: service\r\n", b"X-More: 1\r\n")
+    return await drip(kept, b"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\n", b"X-More: 1\r\n")
 
 
 async def drip(kept: Connection, first: bytes, drop: bytes) -> Reply:

@@ -143,4 +143,4 @@ def request(body: bytes = b"", *, length: int | None = None, close: bool = True)
     """A POST to /v1/tag as bytes."""
     n_bytes = len(body) if length is None else length
     last = "Connection: close\r\n" if close else ""
-    return f"POST /v1/tag HTTP/1.1\r\nHost: x\r\nContent-Length: {n_bytes}\r\n{last}\r\n".encode() + body
+    return f"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: {n_bytes}\r\n{last}\r\n".encode() + body

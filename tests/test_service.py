@@ -20,7 +20,8 @@ from conftest import wait_until
 from PIL import Image
 
 import taggram
-from taggram.apps._server_settings import ServiceSettings
+from taggram.apps._server_answers import wants_picture
+from taggram.apps._server_settings import Access, ServiceSettings
 from taggram.kit import KitRows
 from taggram.models._fingerprint import features_sha256
 from taggram.vocabulary import load_vocabulary
@@ -138,6 +139,23 @@ def test_picture_comes_with_the_tags(service, song):
         assert image.format == "PNG"
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("image/png, */*", True),
+        ("image/avif,image/webp,image/*,*/*;q=0.8", True),
+        ("image/png, application/json", False),
+        ("image/png, application/json;q=0.5", True),
+        ("image/png;q=0", False),
+        ("image/png;q=nan", False),
+    ],
+)
+def test_picture_is_given_to_whom_prefers_it(accept, is_wanted):
+    assert wants_picture(accept) is is_wanted
+
+
 def test_picture_comes_alone_where_only_that_is_accepted(service, song):
     reply = service.post("/v1/tag", song.read_bytes(), headers={"Accept": "image/png"})
     assert reply.headers["content-type"] == "image/png"
@@ -216,6 +234,31 @@ def test_log_says_why_a_request_was_refused(service):
     assert (line["status"], line["error"]) == (422, "ConfigError")
 
 
+@pytest.mark.parametrize("target", ["/healthz", "/v1/models", "/"])
+def test_head_is_answered_as_get_without_its_body(service, target):
+    head, got = service.ask("HEAD", target), service.ask("GET", target)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1", "[::1]:8000", "taggram.localhost"])
+def test_name_of_this_machine_is_answered(service, host):
+    assert service.ask("GET", "/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["page.example", "page.example:8000", "10.0.0.1", "localhost.page.example", "[::1", ""]
+)
+def test_name_that_may_be_that_of_a_page_from_elsewhere_is_refused(service, host):
+    reply = service.ask("GET", "/v1/models", headers={"Host": host})
+    assert (reply.status_code, reply.json()["error"]) == (403, "ForbiddenError")
+
+
+@pytest.mark.parametrize(("access", "is_local"), [({}, True), ({"host": "127.0.0.1"}, False), ({"token": "t"}, False)])
+def test_any_name_is_answered_with_a_host_or_a_token(access, is_local):
+    assert Access(**access).is_local is is_local
+
+
 def test_requests_and_sound_are_counted(service, song):
     lines = ('taggram_requests_total{route="/v1/tag",status="200"}', 'taggram_sound_seconds_total{model="musicnn.mtt"}')
     before = [service.metric(line) for line in lines]
@@ -292,6 +335,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\
         ("/v1/tag?hop_s=inf", b"x", {}, 422, "ConfigError"),
         ("/v1/tag?hop_s=0.001", encoded(tone(0.5)), {}, 422, "ConfigError"),
         ("/v1/tag?tops=3", b"x", {}, 422, "ConfigError"),
+        ("/v1/examples?hop_s=1", b"x", {}, 422, "ConfigError"),
         ("/v1/tag?model=musicn.mtt", b"x", {}, 422, "UnknownNameError"),
         ("/v1/embed?layer=penultimat", b"x", {}, 422, "UnknownNameError"),
         ("/v1/embed?format=xml", b"x", {}, 422, "ConfigError"),
@@ -307,6 +351,10 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\
 def test_bad_request_is_refused_with_what_is_wrong(service, target, content, headers, status, error):
     reply = service.post(target, content, headers=headers)
     assert (reply.status_code, list(reply.json()), reply.json()["error"]) == (status, ["error", "message"], error)
+
+
+def test_parameter_of_a_list_that_there_is_not_is_refused(service):
+    assert service.ask("GET", "/v1/tags?modle=musicnn.mtt").status_code == 422
 
 
 def test_wrong_name_is_answered_with_a_near_one(service):

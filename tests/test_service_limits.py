@@ -117,7 +117,7 @@ def test_connections_have_a_limit(service):
 
 def service_is_free(service):
     """Whether connections that were closed here are gone there too."""
-    with service.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as one:
+    with service.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") as one:
         return one.recv(12) == b"HTTP/1.1 200"
 
 
@@ -130,7 +130,7 @@ def test_body_that_comes_too_slowly_is_refused(service):
 
 
 def test_head_that_never_ends_is_refused(service):
-    status, answer = answer_of(service.send(b"POST /v1/tag HTTP/1.1\r\nHost: x\r\n"))
+    status, answer = answer_of(service.send(b"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\n"))
     assert (status, answer["error"]) == (408, "TooSlowError")
 
 
@@ -157,7 +157,7 @@ def test_connection_that_says_nothing_is_closed(service):
 def test_answer_that_is_not_read_is_given_up(service, n_requests):
     line = 'taggram_refused_connections_total{reason="unread"}'
     before = service.metric(line)
-    with service.send(b"GET /static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n" * n_requests):
+    with service.send(b"GET /static/plotly.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * n_requests):
         assert wait_until(lambda: service.metric(line) > before)
 
 
@@ -308,6 +308,9 @@ USUAL = {
         (("musicnn.mtt", "musicnn.mtt"), [], {}, "two models are called musicnn.mtt"),
         ((), [], {"spool": Path("/nowhere")}, "there is no folder '/nowhere'"),
         ((), [], {"host": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid"),
+        ((), [], {"host": "x" * 100 + ".example"}, "--host: x+.example is no name"),
+        ((), [], {"host": ""}, "host is ''"),
+        ((), [], {"spool": Path("/proc")}, "uploads cannot be kept in /proc .*--spool"),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(weights, models, words, options, said):

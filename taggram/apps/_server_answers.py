@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ JSON = "application/json"
 PNG = "image/png"
 NPZ = "application/x-npz"
 NAMELESS = "sound"  # title of a picture where the client gave no name
+WEIGHT = re.compile(r"[01](\.\d{0,3})?")  # in the header `Accept`
 _DRAWING = threading.Lock()  # matplotlib is not made for several threads
 
 
@@ -119,6 +121,23 @@ class EmbedWish:
             "features": np.round(result.features.astype(float), SCORE_DIGITS).tolist(),
         }
         return _as_json(_named(fields))
+
+
+def wants_picture(accept: str) -> bool:
+    """Say whether a picture is wanted in place of JSON.
+
+    Args:
+        accept: the header `Accept`.
+
+    Returns:
+        Whether it names pictures, and JSON not or with less weight; what takes anything is given JSON.
+    """
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        kind, *options = (piece.strip() for piece in part.split(";"))
+        given = next((option[2:] for option in options if option.startswith("q=")), "1")
+        weights[kind] = float(given) if WEIGHT.fullmatch(given) else 0.0
+    return max(weights.get(PNG, 0), weights.get("image/*", 0)) > weights.get(JSON, 0)
 
 
 def _named(fields: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import taggram
 from taggram.apps import _server_pages as pages
-from taggram.apps._server_answers import JSON, NPZ, PNG, EmbedWish, TagWish
+from taggram.apps._server_answers import JSON, NPZ, PNG, EmbedWish, TagWish, wants_picture
 from taggram.apps._server_catalogue import add_collection
 from taggram.apps._server_errors import NotReadyError, RequestError, ServiceError, fields_of, status_of
-from taggram.apps._server_guard import Guard, TokenGate
+from taggram.apps._server_guard import Guard, NameGate, TokenGate
 from taggram.apps._server_requests import answer_sound
 from taggram.apps._server_settings import Access
 from taggram.apps._server_teaching import ExampleWish, add_teaching
@@ -44,7 +44,7 @@ ERROR = {
         JSON: {"example": {"error": "AudioError", "message": "no decoder knows what it is; is it sound at all?"}}
     },
 }
-ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 408, 413, 422, 429), ERROR)
+ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 408, 413, 422, 429), ERROR)
 TAG_EXAMPLE = {
     "path": "song.mp3", "model": "musicnn.mtt", "duration_s": 29.2, "patch_s": 2.992, "hop_s": 2.992, "padded": False,
     "notes": ["resampled from 44100 Hz"], "tags": [{"tag": "guitar", "score": 0.57}],
@@ -93,6 +93,8 @@ def make_app(service: Service, access: Access) -> "ASGIApp":
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )  # fmt: skip
+    if access.is_local:
+        outer = NameGate(outer)
     return Guard(outer, service.metrics)
 
 
@@ -138,18 +140,20 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
     class Common(BaseModel):
         model_config = ConfigDict(extra="forbid")
         model: str | None = Field(None, description="One of those that /v1/models lists; the first is the default.")
+        name: str | None = Field(None, description="What the file is called; it comes back.")
+
+    class Hopping(Common):
         hop_s: float | None = Field(
             None, gt=0, allow_inf_nan=False, description="Step between patches in seconds (default: a patch)."
         )
-        name: str | None = Field(None, description="What the file is called; it comes back as `path`.")
 
-    class TagQuery(Common):
+    class TagQuery(Hopping):
         top: int | None = Field(None, ge=1, description="At most so many tags; 3, or all with a threshold.")
         threshold: float = Field(0, ge=0, le=1, description="Least score of a tag.")
         over_time: bool = Field(False, description="Give the scores of each patch too.")
         picture: bool = Field(False, description="Give the picture too, as a data URL; see also Accept: image/png.")
 
-    class EmbedQuery(Common):
+    class EmbedQuery(Hopping):
         layer: str | None = Field(None, description="A layer of the network; the last where it is left out.")
         mean: bool = Field(False, description="One row: the mean over all.")
         format: str = Field("json", pattern="^(json|npz)$", description="json or npz.")
@@ -159,7 +163,7 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
         tagger = await service.tagger(query.model)
         if isinstance(wish, EmbedWish) and wish.layer is not None:
             tagger.model.check_layer(wish.layer)
-        return await answer_sound(service, request, tagger, query.hop_s, wish.answer)
+        return await answer_sound(service, request, tagger, getattr(query, "hop_s", None), wish.answer)
 
     @app.post("/v1/examples", openapi_extra=UPLOAD, response_class=Response, responses=ERRORS)
     async def examples(request: Request, query: Annotated[Common, Query()]) -> Response:
@@ -176,7 +180,7 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
         """Tag a sound: the object of `taggram tag --format json`."""
         wish = TagWish(
             top=query.top, threshold=query.threshold, over_time=query.over_time, picture=query.picture,
-            only_picture=request.headers.get("accept", "").strip() == PNG,
+            only_picture=wants_picture(request.headers.get("accept", "")),
         )  # fmt: skip
         return await do(request, query, wish)
 
@@ -193,7 +197,13 @@ def _add_tagging(app: "FastAPI", service: Service) -> None:
 
 def _add_lists(app: "FastAPI", service: Service) -> None:
     """Add what says which models and tags there are."""
+    from fastapi import Query
+    from pydantic import BaseModel, ConfigDict, Field
     from starlette.responses import JSONResponse
+
+    class ModelQuery(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        model: str | None = Field(None, description="One of those that /v1/models lists; the first is the default.")
 
     @app.get("/v1/models", response_class=JSONResponse)
     async def models() -> JSONResponse:
@@ -217,10 +227,10 @@ def _add_lists(app: "FastAPI", service: Service) -> None:
         })  # fmt: skip
 
     @app.get("/v1/tags", response_class=JSONResponse, responses=ERRORS)
-    async def tags(model: str | None = None) -> JSONResponse:
+    async def tags(query: Annotated[ModelQuery, Query()]) -> JSONResponse:
         """List the tags of a model, in its order."""
-        tagger = await service.tagger(model)
-        return JSONResponse({"model": model or service.default, "task": tagger.task, "tags": tagger.tags})
+        tagger = await service.tagger(query.model)
+        return JSONResponse({"model": query.model or service.default, "task": tagger.task, "tags": tagger.tags})
 
 
 def _add_state(app: "FastAPI", service: Service) -> None:

@@ -46,6 +46,12 @@ class UnauthorizedError(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
 
 
+class ForbiddenError(ServiceError):
+    """A request under a name that is not one of ours, as a page from elsewhere may send it."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
 class TooSlowError(ServiceError):
     """An upload that comes too slowly."""
 

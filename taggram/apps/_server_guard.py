@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 import re
@@ -12,8 +13,16 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from taggram.apps._server_errors import NotReadyError, ServiceError, UnauthorizedError, fields_of, status_of
+from taggram.apps._server_errors import (
+    ForbiddenError,
+    NotReadyError,
+    ServiceError,
+    UnauthorizedError,
+    fields_of,
+    status_of,
+)
 from taggram.apps._server_log import log
+from taggram.errors import printable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,8 +63,9 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # the server leaves the body out
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(inner, receive, send_on)
         except asyncio.CancelledError:  # the time for a graceful stop is over
             facts["error"] = NotReadyError.__name__
             if not status:
@@ -67,7 +77,7 @@ class Guard:
             if not status:
                 await answer_error(error, send_on)
         finally:
-            route = getattr(scope.get("route"), "path", OTHER)
+            route = getattr(inner.get("route"), "path", OTHER)
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(time.monotonic() - begun)
             client = scope.get("client") or ("",)
@@ -75,6 +85,32 @@ class Guard:
                 "request", id=request_id, client=client[0], method=scope["method"], route=route, status=status,
                 seconds=round(time.monotonic() - begun, 4), **facts,
             )  # fmt: skip
+
+
+class NameGate:
+    """Lets requests pass that ask for this machine by a name of its own.
+
+    A page from elsewhere may have a name that leads to 127.0.0.1, and browsers then take this service for its own.
+
+    Args:
+        app: what answers requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        name = _name_in(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
+        if _is_of_this_machine(name):
+            await self._app(scope, receive, send)
+            return
+        scope["state"]["facts"]["error"] = ForbiddenError.__name__
+        error = ForbiddenError(
+            f"this service answers to localhost alone, and was asked for as {printable(name)!r}; --host ADDRESS lets "
+            "it answer to any name."
+        )
+        await answer_error(error, send)
 
 
 class TokenGate:
@@ -128,6 +164,19 @@ async def answer_error(error: BaseException, send: Send) -> None:
         ],
     })  # fmt: skip
     await send({"type": "http.response.body", "body": body})
+
+
+def _name_in(host: str) -> str:
+    """Give the name in a header `Host`, without its port and without the brackets of an IPv6 address."""
+    name, _, rest = host.rpartition(":")
+    return (name if name and rest.isdecimal() else host).strip("[]").lower()
+
+
+def _is_of_this_machine(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def _request_id(scope: Scope) -> str:

@@ -8,6 +8,7 @@ from taggram._checks import check, check_count, is_number
 from taggram._processes import n_cores
 
 MB = 1_000_000  # bytes
+LOCAL = "127.0.0.1"
 LANES_A_CORE = 4  # requests in work: enough that batches fill, and that short sounds are not held up by long ones
 
 
@@ -112,7 +113,7 @@ class Access:
     """Who may ask, and where.
 
     Attributes:
-        host: address to listen on.
+        host: address to listen on; None is 127.0.0.1, for those alone who ask for it by a name of this machine itself.
         port: the port; 0 is any that is free.
         token: what requests must bear, or None for no token.
         cors: origins whose pages may ask, such as "https://example.org".
@@ -121,13 +122,13 @@ class Access:
         ConfigError: a value makes no sense.
     """
 
-    host: str = "127.0.0.1"
+    host: str | None = None
     port: int = 8000
     token: str | None = None
     cors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check(bool(self.host), "host", self.host, "a name or an address, such as 127.0.0.1")
+        check(self.host != "", "host", self.host, "a name or an address, such as 127.0.0.1")
         check_count("port", self.port, 0, 65_535)
         is_sendable = self.token is None or (
             self.token.isascii() and self.token.isprintable() and " " not in self.token
@@ -136,3 +137,13 @@ class Access:
         for origin in self.cors:
             fits = origin == "*" or (origin.startswith(("http://", "https://")) and not origin.endswith("/"))
             check(fits, "cors", origin, "an origin such as https://example.org, or *")
+
+    @property
+    def address(self) -> str:
+        """Address to listen on."""
+        return LOCAL if self.host is None else self.host
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only requests to a name of this machine itself are answered."""
+        return self.host is None and self.token is None

@@ -6,7 +6,7 @@ import importlib.util
 import socket
 
 from taggram.apps._server_settings import Access
-from taggram.errors import ConfigError, missing_extra
+from taggram.errors import ConfigError, missing_extra, printable
 
 BACKLOG = 1_024  # connections that the system holds until they are taken
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "swagger_ui_bundle", "plotly")
@@ -36,9 +36,12 @@ def open_address(access: Access) -> socket.socket:
         ConfigError: the address cannot be listened on.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(access.host, access.port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(access.address, access.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except UnicodeError as error:
+        raise ConfigError(f"--host: {printable(access.address)} is no name of a machine, nor an address.") from error
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {access.host}, port {access.port}: {error.strerror}. --port 0 takes any that is free."
+            f"cannot listen on {printable(access.address)}, port {access.port}: {error.strerror}. --port 0 takes any "
+            "that is free."
         ) from error

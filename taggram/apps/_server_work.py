@@ -23,7 +23,7 @@ from taggram.apps._server_log import log
 from taggram.apps._server_metrics import Metrics
 from taggram.apps._server_teaching import PREFIX, Kits
 from taggram.apps._server_uploads import Upload, Uploads
-from taggram.errors import TaggramError, unknown_name
+from taggram.errors import ConfigError, TaggramError, printable, unknown_name
 
 if TYPE_CHECKING:
     from taggram.apps._server_catalogue import ServedCatalogue
@@ -119,6 +119,9 @@ class Service:
         device: "auto" (a CUDA device if there is one), or any device that torch knows.
         spool: a folder that uploads are kept in for a moment; None is the system's place for temporary files.
         collection: the catalogue that can be asked, or None.
+
+    Raises:
+        ConfigError: no folder can be made for uploads.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class Service:
         self.lessons = Lessons(settings)
         self._device = device
         self.n_jobs = 0  # that wait or are in work
-        self._folder = Path(tempfile.mkdtemp(prefix="taggram-", dir=spool))
+        self._folder = _make_folder(spool)
         self.uploads = Uploads(settings, self._folder)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._decoders = Decoders(settings, MAX_SAMPLE_RATE, self.metrics.restarts.inc)
@@ -314,3 +317,12 @@ class Service:
                 self._seconds_a_job += 0.1 * (time.monotonic() - begun - self._seconds_a_job)
                 job.answer.set_result(answer)
             del job
+
+
+def _make_folder(spool: Path | None) -> Path:
+    """Make the folder for uploads."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="taggram-", dir=spool))
+    except OSError as error:
+        place = "temporary files" if spool is None else printable(str(spool))
+        raise ConfigError(f"uploads cannot be kept in {place} ({error.strerror}); --spool DIR says where.") from error

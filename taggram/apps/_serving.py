@@ -25,7 +25,7 @@ def serve_models(
     *,
     kits: Sequence[str] = (),
     engine: str = "torch",
-    host: str,
+    host: str | None,
     port: int,
     token: str | None,
     cors: Sequence[str],
@@ -41,7 +41,7 @@ def serve_models(
         words: settings as KEY=VALUE.
         kits: files of kits. Without models and kits, the default model is offered.
         engine: what runs networks.
-        host: address to listen on.
+        host: address to listen on; None is this machine alone.
         port: port; 0 is any that is free.
         token: what requests must bear, or None.
         cors: origins whose pages may ask.

@@ -971,8 +971,13 @@ def serve(
         ),
     ] = None,
     host: Annotated[
-        str, Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 is open to the network.")
-    ] = "127.0.0.1",
+        str | None,
+        Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Where to listen; 0.0.0.0 is open to the network (default: 127.0.0.1, for this machine alone).",
+        ),
+    ] = None,
     port: Annotated[int, Option("--port", metavar="N", help="The port; 0 is any that is free, and is said.")] = 8000,
     model: Annotated[
         list[str] | None,
