@@ -225,6 +225,33 @@ def test_stop_loses_nothing_that_was_taken(weights, tmp_path, sound):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_stop_takes_the_rest_of_uploads_on_their_way(weights, tmp_path, sound):
+    whole = request(sound)
+    with served(tmp_path, *SMALL) as service:
+        port = service.port
+        uploads = [service.send(whole[:-1_000]) for _ in range(3)]
+        assert wait_until(lambda: service.metric("taggram_uploads") == 3)
+        service.process.terminate()
+        assert wait_until(lambda: refuses(port))
+        for upload in uploads:
+            upload.sendall(whole[-1_000:])
+        assert [answer_of(upload)[0] for upload in uploads] == [200] * 3
+        assert service.process.wait(60) == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_stop_counts_an_upload_that_does_not_come(weights, tmp_path, sound):
+    with served(tmp_path, "stop_s=0.1") as service:
+        upload = service.send(request(sound)[:-1_000])
+        assert wait_until(lambda: service.metric("taggram_uploads") == 1)
+        service.process.terminate()
+        assert service.process.wait(60) == 1
+        assert answer_of(upload)[0] == 503
+        assert wait_until(lambda: service.events("stopped"))
+        assert service.events("stopped")[0]["unanswered"] == 1
+
+
 @pytest.mark.slow
 def test_stop_has_an_end(weights, tmp_path, sound):
     with served(tmp_path, "stop_s=1", *SMALL) as service, ThreadPoolExecutor(1) as pool:

@@ -166,6 +166,7 @@ def test_lesson_whose_client_left_is_dropped(service, long_lesson, examples):
     assert service.ask("POST", "/v1/teach", json={"examples": examples}).status_code == 200  # the next can be taught
 
 
+@pytest.mark.slow
 def test_lesson_that_takes_too_long_is_ended(weights, tmp_path, long_lesson):
     with served(tmp_path, "--model", weights, "work_s=0.5") as service:
         answer = service.post("/v1/teach", long_lesson)
