@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,10 @@ def test_unwritable_folder_is_told_in_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "argv", ["demo_song", str(tmp_path / "missing" / "out.wav")])
     with pytest.raises(SystemExit, match=r"^\S+out\.wav: No such file or directory$"):
         demo_song.main()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_set_up_says_that_it_takes_a_while_before_it_does(tmp_path: Path) -> None:
+    command = ["make", "--dry-run", "setup", f"VENV={tmp_path / 'none'}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    assert 0 < done.stdout.index("installing torch and others") < done.stdout.index("pip install")

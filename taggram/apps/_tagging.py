@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from taggram._checks import check_choice
 from taggram._kit_network import model_of_kit
 from taggram._processes import Processes
-from taggram._sound_files import STDIN, list_files
 from taggram._workers import Task, Workers
+from taggram.apps._file_runs import list_told, run_told, start_early
 from taggram.apps._file_tags_worker import WriteSettings, WritingWorkers, WrittenTaggram
 from taggram.apps._outputs import Format, PictureNames, TagWriter, check_format, is_parquet, open_embeddings, open_tags
 from taggram.apps._parquet import ParquetTags, load_pyarrow
-from taggram.apps._progress import FileProgress, say, tell_if_stopped
+from taggram.apps._progress import say, tell_if_stopped
 from taggram.apps._watching import Watch
 from taggram.apps._writing import FAILED, IN_FILES, Tally, outcome_of, tell_change
-from taggram.errors import AudioError, ConfigError, check_above_zero, printable
+from taggram.errors import ConfigError, check_above_zero, printable
 from taggram.kit import Kit, is_kit
 from taggram.models import load_card
 from taggram.models._registry import ONNX_SUFFIX, Engine, is_model_file, model_file, read_cards
 from taggram.models._weights import ensure_weights
 from taggram.results import Embedding, Failure, Taggram
 from taggram.tagger import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class _NothingToWriteError(Exception):
@@ -218,7 +214,7 @@ def run_watching(
         say(f"watching {', '.join(map(printable, folders))}; Ctrl-C ends it")
         for files in watch:
             tally = Tally()
-            for result in _run(pool, _tasks(files, names)):
+            for result in run_told(pool, _tasks(files, names)):
                 _give(result, writer)
                 for count in (tally, total):
                     count.add(outcome_of(result))
@@ -276,14 +272,14 @@ def _tag_all(
         open_tags(output.path, output.kind, output.top, output.threshold, output.over_time) as writer,
         _workers(settings.ready(), write, n_workers) as pool,
     ):
-        _start(pool, paths)
-        files, failures = _list_files(paths)
+        start_early(pool, paths)
+        files, failures = list_told(paths)
         tasks = _tasks(files, names)
         n_failed = len(failures)
         tally.add(FAILED, n_failed)
         for failure in failures:
             writer.write(failure)
-        for result in _run(pool, tasks):
+        for result in run_told(pool, tasks):
             n_failed += not _give(result, writer)
             tally.add(outcome_of(result))
         if output.kind is Format.parquet and n_failed and not writer.n_files:
@@ -313,10 +309,10 @@ def _embed_all(
 ) -> tuple[int, int, int]:
     """Embed files; give the numbers of rows, of files, and of those that failed."""
     with open_embeddings(out) as writer, Workers(settings.ready(), n_workers) as pool:
-        _start(pool, paths)
-        files, failures = _list_files(paths)
+        start_early(pool, paths)
+        files, failures = list_told(paths)
         n_failed = len(failures)
-        for result in _run(pool, [Task(file, embed=True, layer=layer) for file in files]):
+        for result in run_told(pool, [Task(file, embed=True, layer=layer) for file in files]):
             if isinstance(result, Embedding):
                 writer.add(result.mean() if mean else result)
             else:
@@ -331,47 +327,6 @@ def _workers(
 ) -> Processes[Task, Taggram | Embedding]:
     """Make the workers that tag files, and write tags into them if that is wanted."""
     return Workers(tagger, n_workers) if write is None else WritingWorkers(tagger, write, n_workers)
-
-
-def _list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
-    """Turn paths into files and tell of the folders that gave none."""
-    files, failures = list_files(paths)
-    for failure in failures:
-        say(f"{printable(failure.path)}: {failure.message}")
-    return files, failures
-
-
-def _start(pool: Processes[Task, Taggram | Embedding], paths: list[str]) -> None:
-    """Start a worker while files are looked for, unless there are none."""
-    if not all(_why_missing(path) for path in paths if path != STDIN):
-        pool.start()
-
-
-def _why_missing(path: str) -> str:
-    """Say why nothing can be had from a path, or ""."""
-    try:
-        os.stat(path)  # noqa: PTH116 (Path("") would be the working folder)
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
-
-
-def _run(workers: Processes[Task, Taggram | Embedding], tasks: list[Task]) -> Iterator[Taggram | Embedding | Failure]:
-    """Do tasks in worker processes; tell failures and what is unusual on standard error."""
-    reasons = itertools.takewhile(bool, (_why_missing(task.path) for task in tasks))
-    failures = [Failure(task.path, AudioError.__name__, printable(reason)) for task, reason in zip(tasks, reasons)]
-    with FileProgress(len(tasks)) as progress:
-        # Those before the first file that is there need no network.
-        for result in itertools.chain(failures, workers.run(tasks[len(failures) :], progress.told)):
-            progress.make_way()
-            if isinstance(result, Failure):
-                say(f"{printable(result.path)}: {result.message}")
-            elif result.unusual:
-                say(f"{printable(result.path)}: note: {'; '.join(result.unusual)}")
-            if isinstance(result, Taggram) and result.trouble:
-                say(f"{printable(result.path)}: {result.trouble}")
-            yield result
-            progress.advance()  # after what is printed, so that the bar stands while the next file is waited for
 
 
 def _saying_if_stopped(out: Path | None) -> contextlib.AbstractContextManager[None]:
