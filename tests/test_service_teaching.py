@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from conftest import session_of, wait_until
 
+from taggram.apps._server_errors import BusyError
+from taggram.apps._server_learning import MOST_LESSONS, Lessons
 from taggram.apps._server_lesson import MOST_ROWS, MOST_TAGS, packed, unpacked
+from taggram.apps._server_settings import ServiceSettings
 from taggram.kit import Kit
 from taggram.learning._example_worker import EmbeddedExample
 from tests._served import served
@@ -156,6 +160,16 @@ def test_example_of_many_rows_is_refused(service):
 def test_large_lesson_is_refused_before_it_is_sent(service):
     with service.send(b"POST /v1/teach HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n") as connection:
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_lesson_beyond_those_that_wait_is_refused():
+    lessons = Lessons(ServiceSettings())
+    with contextlib.ExitStack() as taken:
+        for _ in range(MOST_LESSONS):
+            taken.enter_context(lessons.place())
+        with pytest.raises(BusyError):
+            lessons.check_room()
+    lessons.check_room()
 
 
 def test_lesson_whose_client_left_is_dropped(service, long_lesson, examples):

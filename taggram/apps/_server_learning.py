@@ -7,9 +7,10 @@ service stops; then the next lesson starts another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,22 @@ class Lessons:
         if self.n_open >= MOST_LESSONS:
             raise BusyError("others are taught just now; try again a little later.", {"Retry-After": "5"})
 
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place for a lesson whose upload is whole.
+
+        Raises:
+            BusyError: there is none.
+        """
+        self.check_room()
+        self.n_open += 1
+        try:
+            yield
+        finally:
+            self.n_open -= 1
+
     async def learn(self, task: LessonTask, is_cut: Callable[[], Any]) -> Learned:
-        """Wait for the turn of a lesson, and learn it.
+        """Wait for the turn of a lesson that has a place, and learn it.
 
         Args:
             task: the lesson.
@@ -86,14 +101,11 @@ class Lessons:
             What came of it.
 
         Raises:
-            BusyError: too many wait.
             CutError: the client went away.
             NotReadyError: no process can be started.
             WorkerError: it took too long.
             TaggramError: the lesson cannot be learned.
         """
-        self.check_room()
-        self.n_open += 1
         learning = asyncio.create_task(self._learn_in_turn(task))
         cut = asyncio.ensure_future(is_cut())
         try:
@@ -104,7 +116,6 @@ class Lessons:
         finally:
             cut.cancel()
             learning.cancel()
-            self.n_open -= 1
 
     def close(self) -> None:
         """End the process."""
@@ -162,7 +173,7 @@ def _tagger(settings: str) -> Tagger:
     """Load the network whose vectors are learned from; the last one is kept."""
     from taggram.tagger import Tagger
 
-    return Tagger(**json.loads(settings), device="cpu")
+    return Tagger(**{**json.loads(settings), "engine": "torch"}, device="cpu")  # it runs nothing, and needs no graph
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from taggram.apps._server_answers import JSON, Answer
-from taggram.apps._server_learning import LessonTask
+from taggram.apps._server_learning import Learned, LessonTask
 from taggram.apps._server_lesson import MOST_LESSON_MB, lesson_type, packed, read_lesson
 from taggram.errors import KitError, UnknownNameError, printable
 from taggram.kit import Kit
@@ -137,15 +137,18 @@ def add_teaching(app: "FastAPI", service: "Service", errors: dict[int | str, dic
 
     body = {"requestBody": {"required": True, "content": {JSON: {"schema": _plain(lesson_type().model_json_schema())}}}}
 
+    async def learn(place: Path, request: Request) -> "tuple[Learned, ServedTagger]":
+        lesson = await asyncio.to_thread(lambda: read_lesson(place.read_bytes()))
+        offered, base = service.offered(lesson.model), await service.tagger(lesson.model)
+        return await service.lessons.learn(LessonTask(str(place), offered.settings), request.receive), base
+
     @app.post("/v1/teach", openapi_extra=body, response_class=JSONResponse, responses=errors)
     async def teach(request: Request) -> JSONResponse:
         """Make a kit of examples. `kit` is its file in base64, `model` what it can be asked for by."""
         service.lessons.check_room()
         async with service.uploads.take(request, MOST_LESSON_MB) as upload:
-            lesson = await asyncio.to_thread(lambda: read_lesson(upload.path.read_bytes()))
-            offered, base = service.offered(lesson.model), await service.tagger(lesson.model)
-            task = LessonTask(str(upload.path), offered.settings)
-            learned = await service.lessons.learn(task, request.receive)
+            with service.lessons.place():
+                learned, base = await learn(upload.path, request)
             await asyncio.to_thread(upload.path.write_bytes, learned.kit)
             kit = await asyncio.to_thread(_load, upload.path)
         name = await asyncio.to_thread(service.kits.add, kit, learned.kit, base)
