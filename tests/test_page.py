@@ -184,6 +184,41 @@ def test_click_on_the_taggram_moves_the_player_there(shown):
     assert becomes_true(shown, "Math.abs(document.getElementById('player').currentTime - 3) < 0.7")
 
 
+def test_moment_that_is_clicked_is_heard(shown):
+    box = shown.locator("#figure .heatmaplayer image").first.bounding_box()
+    shown.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    assert becomes_true(shown, "!document.getElementById('player').paused")
+
+
+def test_tap_moves_the_player_as_a_click_does(browser, service):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{service.port}/")
+    page.get_by_role("checkbox", name="musicnn.mtt").wait_for(timeout=SHOWN)
+    page.get_by_label("Choose a file").set_input_files(sound_file())
+    image = page.locator("#figure .heatmaplayer image").first
+    image.wait_for(timeout=SHOWN)
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    assert becomes_true(page, "document.getElementById('player').currentTime > 2")
+    context.close()
+
+
+def test_microphone_is_let_go_when_a_row_is_removed_while_it_records(page):
+    page.evaluate(
+        """() => {
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async wanted => (window.stream = await ask(wanted));
+        }"""
+    )
+    row = page.locator(".tag-row").first
+    row.get_by_role("button", name="Record").click()
+    row.get_by_role("button", name="Stop").wait_for(timeout=SHOWN)
+    row.get_by_role("button", name="Remove", exact=True).click()
+    assert becomes_true(page, "window.stream.getTracks().every(track => track.readyState === 'ended')")
+
+
 def test_playhead_stands_where_the_player_is(shown):
     shown.evaluate("document.getElementById('player').currentTime = 3")
     assert becomes_true(shown, "document.getElementById('timeline').getAttribute('aria-valuenow') === '3.0'")

@@ -40,6 +40,7 @@ async function listModels() {
     const { models, catalogue, limits } = await service.listModels();
     showCollection(catalogue, limits.max_tracks, () => shown && shown.file);
     for (const { name, tags } of models) tagsOf.set(name, tags);
+    find('models').querySelectorAll('label').forEach(label => label.remove());
     find('models').append(...models.map(({ name }, place) => choice(name, name, place === 0)));
     find('token-form').hidden = true;
     complain(null);
@@ -210,7 +211,12 @@ find('token-form').addEventListener('submit', event => {
   listModels();
 });
 startTeaching({
-  model: () => chosen().find(model => model !== 'kit:') || find('models').querySelector('input').value,
+  model() {
+    const model = chosen().find(name => name !== 'kit:') || [...tagsOf.keys()][0];
+    if (!model) throw new Error('No model can be had from the service.');
+    return model;
+  },
+  denied: complain,
   learned(made) {
     kit = made;
     const box = find('models').querySelector('input[value="kit:"]');

@@ -29,6 +29,7 @@ export function save(blob, name) {
 }
 
 // One button that starts and stops a recording; `took(file)` gets it.
+// What it gives ends a recording that nobody wants any more.
 export function recordButton(button, Recorder, name, took, failed) {
   const idle = button.textContent;
   let recorder = null;
@@ -56,4 +57,5 @@ export function recordButton(button, Recorder, name, took, failed) {
       failed(error.name === 'NotAllowedError' ? new Error('The browser was not allowed to use the microphone.') : error);
     }
   });
+  return () => recorder?.cancel();
 }

@@ -10,6 +10,8 @@ export class ServiceError extends Error {
 // Whether an error is about the sound that was sent, and not about all that is asked.
 export const isOfSound = error => [413, 422].includes(error.status);
 
+const ATTEMPTS = 5;
+
 let token = sessionStorage.getItem('token') || '';
 
 export function useToken(given) {
@@ -20,10 +22,14 @@ export function useToken(given) {
 async function ask(path, options = {}) {
   const headers = { ...(options.headers || {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch {
-    throw new ServiceError(0, 'The service cannot be reached. Is `taggram serve` still running?');
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    try {
+      response = await fetch(path, { ...options, headers });
+    } catch {
+      throw new ServiceError(0, 'The service cannot be reached. Is `taggram serve` still running?');
+    }
+    if (response.status !== 429) break;  // it has too much to do, and says for how long
+    await new Promise(done => setTimeout(done, 1000 * (Number(response.headers.get('Retry-After')) || 1)));
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new ServiceError(response.status, answer.message || `The service answered ${response.status}.`);

@@ -9,10 +9,22 @@ export class Recorder {
     if (!navigator.mediaDevices) throw new Error('This browser records on https pages and on localhost alone.');
     const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: raw });
+    if (this.cancelled) return this.cancel();
     this.parts = [];
-    this.recorder = new MediaRecorder(this.stream);
-    this.recorder.ondataavailable = event => this.parts.push(event.data);
-    this.recorder.start();
+    try {
+      this.recorder = new MediaRecorder(this.stream);
+      this.recorder.ondataavailable = event => this.parts.push(event.data);
+      this.recorder.start();
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
+  }
+
+  // Lets go of the microphone.
+  cancel() {
+    this.cancelled = true;
+    for (const track of this.stream ? this.stream.getTracks() : []) track.stop();
   }
 
   async stop(name) {
@@ -20,7 +32,7 @@ export class Recorder {
       this.recorder.onstop = done;
       this.recorder.stop();
     });
-    for (const track of this.stream.getTracks()) track.stop();
+    this.cancel();
     const sound = await decode(new Blob(this.parts));
     return new File([wav(mono(sound), sound.sampleRate)], name, { type: 'audio/wav' });
   }
@@ -29,8 +41,8 @@ export class Recorder {
 // (low, high) of each stretch of a sound, or null where this browser cannot decode it.
 export async function outline(file) {
   try {
+    if (!(await durationOf(file) <= LONGEST_S)) return null;
     const sound = await decode(file);
-    if (sound.duration > LONGEST_S) return null;
     const samples = mono(sound), step = Math.max(1, samples.length / PEAKS);
     const times = [], lows = [], highs = [];
     for (let start = 0; start < samples.length; start += step) {
@@ -46,6 +58,20 @@ export async function outline(file) {
     return { times, lows, highs };
   } catch {
     return null;
+  }
+}
+
+// In seconds, as its header says; nothing is decoded for that.
+async function durationOf(file) {
+  const audio = new Audio(), address = URL.createObjectURL(file);
+  try {
+    return await new Promise((resolve, reject) => {
+      audio.onloadedmetadata = () => resolve(audio.duration);
+      audio.onerror = reject;
+      audio.src = address;
+    });
+  } finally {
+    URL.revokeObjectURL(address);
   }
 }
 

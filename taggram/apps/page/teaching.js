@@ -6,8 +6,9 @@ import { Recorder } from './sound.js';
 
 const NAME_LETTERS = 28;
 
-// `model()` names the model whose features are used; `learned(kit)` gets {name, base, title, tags, blob}.
-export function startTeaching({ model, learned }) {
+// `model()` names the model whose features are used; `learned(kit)` gets {name, base, title, tags, blob}; `denied(error)`
+// asks for a token.
+export function startTeaching({ model, learned, denied }) {
   const rows = [];
 
   function addRow() {
@@ -29,8 +30,9 @@ export function startTeaching({ model, learned }) {
       event.preventDefault();
       take(event.dataTransfer.files);
     });
-    recordButton(row.querySelector('.record'), Recorder, () => `recording ${examples.length + 1}.wav`, sound => take([sound]), failed);
+    const stopRecording = recordButton(row.querySelector('.record'), Recorder, () => `recording ${examples.length + 1}.wav`, sound => take([sound]), failed);
     row.querySelector('.remove').addEventListener('click', () => {
+      stopRecording();
       rows.splice(rows.findIndex(one => one.row === row), 1);
       row.remove();
     });
@@ -43,6 +45,7 @@ export function startTeaching({ model, learned }) {
   function failed(error) {
     say('');
     find('taught-error').textContent = error.message;
+    if (error.status === 401) denied(error);
   }
 
   async function learn() {
@@ -51,9 +54,9 @@ export function startTeaching({ model, learned }) {
       .filter(({ tag, examples }) => tag || examples.length);
     const fault = faultOf(lessons);
     if (fault) return failed(new Error(fault));
-    const base = model();
     find('learn').disabled = true;
     try {
+      const base = model();
       await listen(lessons.flatMap(({ examples }) => examples), base, say);
       checkHeard(lessons, base);
       say('Learning …');

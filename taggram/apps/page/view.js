@@ -4,6 +4,7 @@ import { clock, element } from './dom.js';
 import { AXIS_PX, drawn } from './figure.js';
 
 const N_ROWS = 10;  // of a table, until all are asked for
+const STILL_PX = 6;  // a pointer that moves more drags, and does not click
 
 export class View {
   // `place` has the elements of the page; `seek(time_s)` moves the player.
@@ -18,10 +19,14 @@ export class View {
     new ResizeObserver(() => {
       if (this.answers.length && place.figure.clientWidth !== this.width) this.drawFigure();
     }).observe(place.figure);
-    place.timeline.addEventListener('click', event => {
-      const time = this.timeAt(event.clientX);
-      if (time !== null) seek(time);
-    });
+    // Not `click`: Plotly makes one of its own out of a tap, without a place, and lays a cover over all while it drags.
+    place.timeline.addEventListener('pointerdown', event => { this.pressed = event; }, true);
+    addEventListener('pointerup', event => {
+      const start = this.pressed, time = this.timeAt(event.clientX);
+      this.pressed = null;
+      if (!start || Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > STILL_PX) return;
+      if (time !== null) seek(time, true);
+    }, true);
   }
 
   // `answers`: [{model, duration_s, patch_s, times_s, names, scores, mean, peak}]; `wave`: an outline, null where
