@@ -131,7 +131,12 @@ class Plan:
     def _by_content(self, open_: Any, known: Any, *, whole: bool) -> dict[str, tuple[str, Any]]:
         """Find files whose content is in the catalogue under another path, or with another time.
 
-        Only those are read whose size is that of a known file, unless all are to be known by content.
+        Only files are read whose size is that of a known one.
+
+        Args:
+            open_: the sources that are not in the catalogue as they are.
+            known: the rows that have scores.
+            whole: whether files of which there is a row with another time are looked at too.
 
         Returns:
             The known path and the source by path of the source.
