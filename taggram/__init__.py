@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taggram.catalogue.asking import Catalogue
+    from taggram.catalogue.build import build_catalogue
     from taggram.errors import TaggramError
     from taggram.kit import Kit
     from taggram.learning.teach import add_examples, remove_tags, teach
@@ -26,6 +27,7 @@ _HOMES = {  # public name: the module that holds it, loaded on first use
     "Tagger": "taggram.tagger",
     "TaggramError": "taggram.errors",
     "add_examples": "taggram.learning.teach",
+    "build_catalogue": "taggram.catalogue.build",
     "create_model": "taggram.models",
     "list_models": "taggram.models",
     "load_model": "taggram.models._saved",
@@ -44,6 +46,7 @@ __all__ = [
     "TaggramError",
     "__version__",
     "add_examples",
+    "build_catalogue",
     "create_model",
     "list_models",
     "load_model",

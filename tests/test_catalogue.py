@@ -501,7 +501,7 @@ def test_store_is_listed_and_its_files_are_told_apart_by_size(sounds):
 
 
 def test_store_that_nobody_knows_is_told():
-    with pytest.raises(CatalogueError, match="nosuch"):
+    with pytest.raises(ConfigError, match="no kind of store nosuch://"):
         list_sources(["nosuch://bucket/a.mp3"])
 
 

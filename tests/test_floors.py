@@ -19,7 +19,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 
 FLOORS = {  # module or folder: its floor; see docs/architecture.md
-    "errors": 0, "vocabulary": 0, "_files": 0, "_checks": 0, "_extras": 0,
+    "errors": 0, "vocabulary": 0, "_files": 0, "_checks": 0, "_extras": 0, "_stores": 0,
     "audio": 1,
     "frontends": 2, "_agc": 2, "_matrix_frontend": 2,
     "models": 3, "datasets": 3, "recipes": 3,
@@ -74,7 +74,7 @@ HOMES = {  # heavy package: the only places that may import it
     "duckdb": {"catalogue"},
     "usearch": {"catalogue"},
     "ray": {"catalogue"},
-    "fsspec": {"catalogue", "learning"},
+    "fsspec": {"_stores"},
     "sklearn": {"learning", "studies", "catalogue"},
     "mir_eval": {"learning"},
     "mutagen": {"apps/_file_tags_check", "apps/_file_tags_ogg"},

@@ -295,7 +295,7 @@ def test_folder_without_a_card_is_told(tmp_path):
 
 
 def test_kind_of_store_that_is_not_known_is_told():
-    with pytest.raises(DatasetError, match=r"there is no kind of store s4://; there are s3"):
+    with pytest.raises(ConfigError, match=r"there is no kind of store s4://; there are s3"):
         PreparedData("s4://bucket/prepared")
 
 

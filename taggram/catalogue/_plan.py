@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from taggram._processes import n_cores
-from taggram.catalogue._stores import at_hand, is_address
+from taggram._stores import is_address
+from taggram.catalogue._stores import at_hand
 from taggram.catalogue.journal import Journal, sha256_of
 from taggram.catalogue.rows import load_pyarrow
 from taggram.results import Failure

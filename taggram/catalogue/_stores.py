@@ -9,16 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from taggram._stores import is_address, open_store
 from taggram.audio import AUDIO_SUFFIXES
-from taggram.errors import CatalogueError, MissingExtraError, printable
 
 CHUNK_BYTES = 2**22
 US = 1_000_000
-
-
-def is_address(path: str) -> bool:
-    """Whether a path is an address in a store, and no file of this machine."""
-    return "://" in path
 
 
 @contextlib.contextmanager
@@ -46,30 +41,6 @@ def at_hand(path: str) -> Iterator[Path]:
         yield place
 
 
-def open_store(address: str) -> tuple[Any, str]:
-    """Open the store of an address.
-
-    Args:
-        address: such as s3://bucket/song.mp3.
-
-    Returns:
-        The file system, and the path in it.
-
-    Raises:
-        CatalogueError: there is no such kind of store.
-        MissingExtraError: the package for it is not installed.
-    """
-    import fsspec
-
-    try:
-        files, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        raise MissingExtraError(f"{printable(address)}: {error}") from error
-    except ValueError as error:
-        raise CatalogueError(f"{printable(address)}: {error}; fsspec lists the stores that it knows.") from error
-    return files, path
-
-
 def list_store(address: str) -> Iterator[tuple[str, int | None, int | None]]:
     """List what an address stands for: a file, all sound in a folder, or all that a glob fits.
 
@@ -81,7 +52,7 @@ def list_store(address: str) -> Iterator[tuple[str, int | None, int | None]]:
 
     Raises:
         OSError: the store cannot be asked.
-        CatalogueError: there is no such kind of store, or nothing at the address.
+        ConfigError: there is no such kind of store.
     """
     files, path = open_store(address)
     if any(sign in path for sign in "*?["):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from taggram._sound_files import STDIN, read_list, walk
+from taggram._stores import is_address
 from taggram.audio import looks_like_audio
-from taggram.catalogue._stores import is_address, list_store
+from taggram.catalogue._stores import list_store
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, printable
 from taggram.results import Failure

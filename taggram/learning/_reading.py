@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram._files import in_turn, written_aside
+from taggram._stores import is_address
 from taggram.audio import Samples
 from taggram.datasets._base import PARTS, Part, Task
 from taggram.errors import ConfigError, DatasetError, check_above_zero, printable
 from taggram.learning._arrow import LISTS, arrow
 from taggram.learning._decoding import FLOAT16, PCM, to_float
 from taggram.learning._part_files import PartFiles, StoredFile, StoredParts, damaged
-from taggram.learning._stores import CACHE_GB, GB, Kept, Store, is_address
+from taggram.learning._stores import CACHE_GB, GB, Kept, Store
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig

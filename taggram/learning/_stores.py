@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from taggram._files import ASIDE, cache_home, in_turn
-from taggram.errors import DatasetError, MissingExtraError, printable
+from taggram._stores import open_store
+from taggram.errors import DatasetError, printable
 
 T = TypeVar("T")
 
@@ -30,12 +31,6 @@ CHUNK_BYTES = 2**24  # of a file that is fetched; a connection that breaks costs
 SEEN_BYTES = 2**18  # read ahead where small columns are looked for
 NO_PARTS = "the store gives no parts of files, only whole ones; copy the folder to this disk"
 LEFT_S = 86_400  # after so long, what lies half fetched in the cache was left by a process that is no more
-PACKAGES = {"fsspec.implementations.http": "aiohttp requests", "fsspec.implementations.sftp": "paramiko"}
-
-
-def is_address(place: object) -> bool:
-    """Whether a place is an address in a store, and no folder of this machine."""
-    return isinstance(place, str) and "://" in place
 
 
 class Store:
@@ -46,13 +41,13 @@ class Store:
             of store finds by itself.
 
     Raises:
-        DatasetError: there is no such kind of store.
+        ConfigError: there is no such kind of store.
         MissingExtraError: the package for it is not installed.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self._files, self._path = _open_store(self.address)
+        self._files, self._path = open_store(self.address)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         """Let another process open the store for itself."""
@@ -253,34 +248,6 @@ class Kept:
             with aside.open("xb") as file:
                 file.truncate(n_bytes)
             return aside
-
-
-def _open_store(address: str) -> tuple[Any, str]:
-    """Open the store of an address; give the file system, and the path in it."""
-    import fsspec
-    from fsspec.registry import known_implementations
-
-    kind = address.partition("://")[0]
-    try:
-        files, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        package = _package_of(known_implementations.get(kind, {}).get("class", kind))
-        raise MissingExtraError(
-            f"{printable(address)}: stores of the kind {kind}:// need {package}, which is not installed: "
-            f"pip install {package}"
-        ) from error
-    except ValueError as error:
-        raise DatasetError(
-            f"{printable(address)}: there is no kind of store {kind}://; there are s3, gs, abfs, http, file and more, "
-            "see fsspec."
-        ) from error
-    return files, path
-
-
-def _package_of(implementation: str) -> str:
-    """Name the package to install for a file system of fsspec, such as s3fs.S3FileSystem."""
-    module = implementation.rpartition(".")[0] or implementation
-    return PACKAGES.get(module, module.partition(".")[0])
 
 
 def _md5_in(facts: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ import torch
 
 import taggram
 from taggram._files import cache_home
+from taggram._stores import is_address
 from taggram.datasets import TagDataset, Track, check_options, find_dataset, open_dataset
 from taggram.datasets._base import Part
 from taggram.datasets.synth import CLIPS
@@ -26,7 +27,7 @@ from taggram.errors import ConfigError, DatasetError, printable
 from taggram.frontends import RawConfig
 from taggram.learning._ranks import Ranks
 from taggram.learning._run_folder import begin_run, data_facts, refuse_run
-from taggram.learning._stores import GB, is_address
+from taggram.learning._stores import GB
 from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.evaluate import (
     Evaluation,
