@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from _sounds import encoded, tone
 from conftest import COMMAND, wait_until
 
 WITHIN_S = 60
@@ -90,6 +92,21 @@ class Served:
         one = socket.create_connection(("127.0.0.1", self.port), timeout=WITHIN_S)
         one.sendall(data)
         return one
+
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "service.md"
+EXAMPLES = re.findall(r"^    (curl .+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+"""Requests that the documentation shows."""
+OF_CATALOGUES = [example for example in EXAMPLES if "/v1/find" in example or "/v1/similar" in example]
+
+
+def run_example(example: str, service: Served, folder: Path) -> None:
+    """Run a request of the documentation in a folder with a song.mp3; it must go well."""
+    (folder / "song.mp3").write_bytes(encoded(tone(3.0, 44_100), 44_100, "MP3"))
+    command = example.replace("curl", "curl --noproxy '*' -sSf", 1).replace(
+        "localhost:8000", f"127.0.0.1:{service.port}"
+    )
+    subprocess.run(["bash", "-c", command], cwd=folder, check=True, capture_output=True)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def test_step_is_that_of_plain_sgd_with_the_penalty_inside_the_clipped_norm():
 def _seed_of_first_step() -> int:
     from taggram.learning._steps import step_seed
 
-    return step_seed(SGD.seed, 0, 0)
+    return step_seed(SGD.seed, 0)
 
 
 def test_weight_of_zero_teaches_nothing():

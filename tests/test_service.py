@@ -8,13 +8,12 @@ import io
 import json
 import re
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from _served import served
+from _served import DOCUMENT, EXAMPLES, OF_CATALOGUES, run_example, served
 from _sounds import encoded, noise, tone
 from conftest import wait_until
 from PIL import Image
@@ -388,18 +387,11 @@ def test_nothing_is_left_of_uploads(service):
 
 # -- what the documents say --------------------------------------------------------------------------------------------
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "service.md"
-EXAMPLES = re.findall(r"^    (curl .+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if example not in OF_CATALOGUES])
 def test_example_of_the_document_works(service, tmp_path, example):
-    (tmp_path / "song.mp3").write_bytes(encoded(tone(3.0, 44_100), 44_100, "MP3"))
-    command = example.replace("curl", "curl --noproxy '*' -sSf", 1).replace(
-        "localhost:8000", f"127.0.0.1:{service.port}"
-    )
-    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+    run_example(example, service, tmp_path)
 
 
 def test_settings_in_the_document_are_those_that_there_are():

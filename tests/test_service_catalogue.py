@@ -10,7 +10,7 @@ from _taught import write_network
 
 pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'taggram[catalogue]'")
 
-from tests._served import served
+from tests._served import OF_CATALOGUES, run_example, served
 
 pytestmark = pytest.mark.slow
 HZ = (200, 800, 3000)
@@ -39,6 +39,15 @@ def service(folder, tmp_path_factory):
 
 def find(service, question, **options):
     return service.ask("GET", "/v1/find", params={"q": question, **options})
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_examples_of_the_document_work(weights, folder, tmp_path, run_taggram):
+    arguments = ("--out", tmp_path / "c", "--model", weights, "--workers", "1", "--runner", "local")
+    assert run_taggram("catalogue", folder / "music", *arguments).returncode == 0
+    with served(tmp_path / "spool", "--catalogue", str(tmp_path / "c")) as service:
+        for example in OF_CATALOGUES:
+            run_example(example, service, tmp_path)
 
 
 def test_model_of_the_catalogue_is_offered_alone(service):
