@@ -45,6 +45,7 @@ def find(service, question, **options):
 def test_examples_of_the_document_work(weights, folder, tmp_path, run_taggram):
     arguments = ("--out", tmp_path / "c", "--model", weights, "--workers", "1", "--runner", "local")
     assert run_taggram("catalogue", folder / "music", *arguments).returncode == 0
+    (tmp_path / "spool").mkdir()
     with served(tmp_path / "spool", "--catalogue", str(tmp_path / "c")) as service:
         for example in OF_CATALOGUES:
             run_example(example, service, tmp_path)
