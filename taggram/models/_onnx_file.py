@@ -44,7 +44,7 @@ class OnnxFile:
         n_bytes: its size.
         output: name of the output: "scores", "embedding" or "features".
         n_samples: lengths of the sounds that were compared.
-        difference: the largest between onnxruntime and torch: of scores as it is, of others as a share of 1 + |x|.
+        difference: the largest between onnxruntime and torch; what is no score, as a share of 1 + the largest value.
     """
 
     path: Path
