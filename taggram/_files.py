@@ -45,6 +45,18 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise
 
 
+def utf8(text: str) -> str:
+    """Write surrogate escapes, which stand for bytes that are no UTF-8, as backslash escapes.
+
+    Args:
+        text: such as a path.
+
+    Returns:
+        The text, fit for UTF-8.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def cache_home() -> Path:
     """Say where all is kept that can be had again: `TAGGRAM_HOME`, or the system's place for caches."""
     import platformdirs

@@ -28,13 +28,26 @@ def list_files(paths: list[str]) -> tuple[list[str], list[Failure]]:
             if not os.path.isdir(one):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
                 files.append(one)
                 continue
-            below, unread = walk(one)
-            found = [file for file in below if looks_like_audio(Path(file))]
+            found, unread = sound_in(one)
             files.extend(found)
             failures.extend(unread)
-            if not found and not unread:
-                failures.append(Failure(one, "AudioError", "there is no sound in this folder"))
     return files, failures
+
+
+def sound_in(folder: str) -> tuple[list[str], list[Failure]]:
+    """List all sound in a folder and below.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The files, sorted, and the folders that cannot be read, or this one where it holds no sound.
+    """
+    below, failures = walk(folder)
+    found = [file for file in below if looks_like_audio(Path(file))]
+    if not found and not failures:
+        failures = [Failure(folder, "AudioError", "there is no sound in this folder")]
+    return found, failures
 
 
 def read_list() -> list[str]:

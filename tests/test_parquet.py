@@ -16,8 +16,9 @@ from _sounds import encoded, noise
 from conftest import COMMAND, MODEL, session_of, wait_until
 
 import taggram
+from taggram._files import utf8
 from taggram.apps import _parquet
-from taggram.apps._parquet import ParquetEmbeddings, ParquetTags, utf8
+from taggram.apps._parquet import ParquetEmbeddings, ParquetTags
 from taggram.results import Embedding, Failure, Taggram
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[train]'")

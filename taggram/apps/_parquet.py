@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from taggram._extras import load_extra
+from taggram._files import utf8
 from taggram.results import Embedding, Failure, Taggram, best_tags
 
 if TYPE_CHECKING:
@@ -175,18 +176,6 @@ class ParquetEmbeddings(_Table):
         if self._waiting:
             self._flush()
         super()._finish()
-
-
-def utf8(text: str) -> str:
-    """Write surrogate escapes, which stand for bytes that are no UTF-8, as backslash escapes.
-
-    Args:
-        text: such as a path.
-
-    Returns:
-        The text, fit for UTF-8.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _lists(pa: Any, shape: tuple[int, ...]) -> Any:

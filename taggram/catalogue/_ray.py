@@ -74,7 +74,8 @@ def tables_on_ray(
     ray = load_ray()
     with _cluster(ray, address, n_workers):
         n_actors = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        gpu = settings["device"] not in ("auto", "cpu") or ray.cluster_resources().get("GPU", 0) > 0
+        has_gpu = ray.cluster_resources().get("GPU", 0) > 0
+        gpu = has_gpu if settings["device"] == "auto" else settings["device"] != "cpu"
         n_rows = max(1, min(BLOCK_ROWS, len(to_do) // (n_actors * BLOCKS_AN_ACTOR)))
         blocks = [to_do.slice(start, n_rows) for start in range(0, len(to_do), n_rows)]
         done = ray.data.from_arrow(blocks).map_batches(
@@ -111,7 +112,6 @@ def load_ray() -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     return load_extra("ray", "cluster", "catalogues on many machines", "data")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from taggram._checks import check, check_choice, check_count, is_number
+from taggram._files import utf8
 from taggram.catalogue._neighbours import Neighbours
 from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import CACHE, Told, UnitVectors, unit
@@ -19,7 +20,6 @@ from taggram.catalogue.expression import COLUMNS, Column, parse
 from taggram.catalogue.find import find_tracks
 from taggram.catalogue.journal import CatalogueFiles, open_catalogue
 from taggram.catalogue.similar import DEFAULT_N, EXACT_ROWS, Match, Search, find_nearest, is_unchanged, row_of
-from taggram.catalogue.sources import utf8
 from taggram.catalogue.statistics import THRESHOLD, Statistics, compute_statistics
 from taggram.errors import CatalogueError, check_above_zero, printable
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taggram._sound_files import STDIN, read_list, walk
+from taggram._files import utf8
+from taggram._sound_files import STDIN, read_list, sound_in
 from taggram._stores import is_address
 from taggram.audio import looks_like_audio
 from taggram.catalogue._stores import list_store
@@ -72,11 +73,6 @@ def list_sources(paths: Iterable[str], told: Callable[[int], None] | None = None
     return Sources(pa.concat_tables(chunks), failures)
 
 
-def utf8(name: str) -> str:
-    """Write bytes of a path that are no UTF-8 as backslash escapes, since strings in Parquet are UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _table(pa: Any, rows: list[tuple[str, bytes, int | None, int | None]]) -> Any:
     kinds = {"path": pa.string(), "name": pa.binary(), "size": pa.int64(), "modified": pa.int64()}
     columns = zip(*rows) if rows else ([] for _ in kinds)
@@ -107,15 +103,9 @@ def _of_path(path: str, failures: list[Failure]) -> Iterator[Found]:
             yield path, None, None  # told by whoever tries to read it
         return
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
-        below, unread = walk(path)
+        found, unread = sound_in(path)
         failures.extend(unread)
-        n_found = 0
-        for file in below:
-            if looks_like_audio(Path(file)):
-                n_found += 1
-                yield _looked_at(file)
-        if not n_found and not unread:
-            failures.append(Failure(path, "AudioError", "there is no sound in this folder"))
+        yield from map(_looked_at, found)
     elif not os.path.lexists(path) and any(sign in path for sign in "*?["):
         found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (keeps the path as it was typed)
         if not found:
