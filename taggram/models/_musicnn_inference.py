@@ -1,13 +1,13 @@
-"""musicnn made ready to tag: less than half of the work, as products at nearly the speed of the processor.
+"""musicnn made ready to tag: less than half of the work, at nearly the speed of the processor.
 
 Most filters of the front-end are constant (`_pruning`); only the live ones are computed, and for those the maximum over
-mel comes before bias, ReLU and batch norm. What is left is matrix products, none of whose operands is ever copied out
-into all windows:
+mel comes before bias, ReLU and batch norm. A convolution of one channel is slow, so each is made one of several channels
+along a single axis. Laid out as (batch, mels, frames, channels) these run at the speed of oneDNN's largest products, which
+on some processors is twice that of torch's own:
 
-    timbral   every 7 frames side by side, (mels, 7, frames), is a small matrix. The windows of a filter of 38 mels at
-              one position in mel are 38 * 7 rows of it that lie together: (filters, 38 * 7) @ (38 * 7, frames).
-    temporal  a filter of 128 frames meets each mel band alone. The windows of 8 frames that follow each other are 135
-              rows of (frames, mels): (mels, 135) @ (135, 8 * filters), the filter once for each of the 8.
+    timbral   the 7 frames that a filter sees are 7 channels: what is left is a filter of 38 mels along the mels.
+    temporal  a filter of 128 frames meets each mel band alone. 4 frames that follow each other are 4 channels of one
+              step: what is left is a filter of 33 steps along time, once for each of the 4 places in a step.
 
 The constants are one more channel of the mid-end, 1 in the patch and 0 in the padding, as all else is; in the pooled
 layer they are part of the dense layer's bias. Patches that overlap share the frames where no filter meets padding.
@@ -39,14 +39,12 @@ from taggram.models._pruning import (
 if TYPE_CHECKING:
     from taggram.models.musicnn import MusiCNN
 
-PRODUCT_VALUES = 190_000  # outputs of the products between two maxima: 760 kB, which stay in the cache
-N_COLUMNS = 256  # frames of a timbral product, at most about
-N_PRODUCTS = 256  # filters times frames of a temporal product, about
+FRAMES_AT_ONCE = 256  # that a group of filters is run on, at most about
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {  # layers over all of a patch, for (patches, channels, frames)
     "mean_pool": lambda layer: layer.mean(2),
     "max_pool": lambda layer: layer.amax(2),
 }
-MOST_FRAMES_TOGETHER = 32  # of a temporal product: beyond, too much of it is zeros
+FRAMES_TOGETHER = 4  # in a step of a temporal filter: with more, more of it is zeros
 
 
 class MusiCNNForm(InferenceForm):
@@ -149,9 +147,18 @@ class FilterGroup(abc.ABC):
     def __init__(self, n_taps: int) -> None:
         self.n_taps = n_taps
 
-    @abc.abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Give the maxima, (batch, filters, frames - n_taps + 1), for (batch, frames, mels)."""
+        n_out = x.shape[1] - self.n_taps + 1
+        return torch.cat([self._by_parts(some, n_out) for some in torch.split(x, max(1, FRAMES_AT_ONCE // n_out))])
+
+    def _by_parts(self, x: Tensor, n_out: int) -> Tensor:
+        starts, n_more = range(0, n_out, FRAMES_AT_ONCE), self.n_taps - 1
+        return torch.cat([self._maxima(x[:, start : start + FRAMES_AT_ONCE + n_more]) for start in starts], 2)
+
+    @abc.abstractmethod
+    def _maxima(self, x: Tensor) -> Tensor:
+        """Do the same for so few frames that what is found in them stays small."""
 
 
 class Timbral(FilterGroup):
@@ -163,29 +170,13 @@ class Timbral(FilterGroup):
 
     def __init__(self, filters: Sequence[Tensor]) -> None:
         super().__init__(filters[0].shape[1])
-        self.weights = [of_height.transpose(1, 2).flatten(1) for of_height in filters]  # (filters, height * taps)
+        self.weights = [_channels_last(of_height[..., None]) for of_height in filters if len(of_height)]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Compute the maxima; see `FilterGroup`."""
-        n_out = x.shape[1] - self.n_taps + 1
-        return torch.cat([self._maxima(some, n_out) for some in torch.split(x, max(1, N_COLUMNS // n_out))])
-
-    def _maxima(self, x: Tensor, n_out: int) -> Tensor:
-        """Give (batch, filters, n_out) for (batch, frames, mels) that fit into the cache, or for one long stretch."""
-        windows = x.transpose(1, 2).unfold(2, n_out, 1)  # (batch, mels, taps, n_out)
-        columns = windows.permute(1, 2, 0, 3).reshape(-1, len(x) * n_out)  # (mels * taps, batch * n_out)
-        peaks = [
-            torch.cat([self._over_mel(weight, some) for weight in self.weights])  # (filters, columns)
-            for some in torch.split(columns, N_COLUMNS, dim=1)
-        ]
-        return torch.unflatten(torch.cat(peaks, 1), 1, (len(x), n_out)).transpose(0, 1)
-
-    def _over_mel(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """Give (filters, columns), the maxima over all positions in mel, for (mels * taps, columns)."""
-        windows = columns.unfold(0, weight.shape[1], self.n_taps).transpose(1, 2)  # (positions, height * taps, columns)
-        step = products_at_once(weight.shape[0] * columns.shape[1])
-        peaks = [torch.bmm(weight.expand(len(some), -1, -1), some).amax(0) for some in torch.split(windows, step)]
-        return torch.stack(peaks).amax(0)
+    def _maxima(self, x: Tensor) -> Tensor:
+        windows = x.unfold(1, self.n_taps, 1).transpose(1, 2)  # (batch, mels, n_out, taps)
+        channels = windows.contiguous().permute(0, 3, 1, 2)  # (batch, taps, mels, n_out)
+        found = [_max_over_mel(F.conv2d(channels, weight)) for weight in self.weights]
+        return torch.cat([x.new_empty(len(x), 0, windows.shape[2]), *found], 1)
 
 
 class Temporal(FilterGroup):
@@ -197,25 +188,25 @@ class Temporal(FilterGroup):
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__(filters.shape[1])
-        n_together = min(MOST_FRAMES_TOGETHER, max(1, N_PRODUCTS // max(1, len(filters))))
-        self.weight = filters.new_zeros(self.n_taps + n_together - 1, n_together, len(filters))
-        for frame in range(n_together):
-            self.weight[frame : frame + self.n_taps, frame] = filters[:, :, 0].t()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Compute the maxima; see `FilterGroup`."""
-        return torch.stack([self._maxima(one) for one in x])
+        self.n_filters = len(filters)
+        n_steps = -(-(self.n_taps - 1) // FRAMES_TOGETHER) + 1  # that the filter sees, wherever in a step it starts
+        weight = filters.new_zeros(FRAMES_TOGETHER, self.n_filters, n_steps * FRAMES_TOGETHER)
+        for place in range(FRAMES_TOGETHER):
+            weight[place, :, place : place + self.n_taps] = filters[:, :, 0]
+        weight = torch.unflatten(weight.flatten(0, 1), 1, (n_steps, FRAMES_TOGETHER))
+        self.weight = _channels_last(weight.transpose(1, 2)[:, :, None])  # (together * filters, together, 1, steps)
 
     def _maxima(self, x: Tensor) -> Tensor:
-        """Give (filters, n_out) for (frames, mels)."""
-        n_window, n_together, n_filters = self.weight.shape
-        n_out = len(x) - self.n_taps + 1
-        x = F.pad(x, (0, 0, 0, -n_out % n_together))  # to whole blocks; what they find in the zeros is left out below
-        windows = x.unfold(0, n_window, n_together)  # (blocks, mels, taps + together - 1)
-        weight = self.weight.flatten(1)  # (taps + together - 1, together * filters)
-        step = products_at_once(windows.shape[1] * weight.shape[1])
-        peaks = [torch.bmm(some, weight.expand(len(some), -1, -1)).amax(1) for some in torch.split(windows, step)]
-        return torch.cat(peaks).view(len(windows) * n_together, n_filters)[:n_out].t()
+        n_out = x.shape[1] - self.n_taps + 1
+        if not self.n_filters:
+            return x.new_empty(len(x), 0, n_out)
+        n_steps = -(-n_out // FRAMES_TOGETHER) + self.weight.shape[3] - 1
+        # To whole steps; what the filters find in the zeros is left out below.
+        x = F.pad(x.transpose(1, 2), (0, n_steps * FRAMES_TOGETHER - x.shape[1]))  # (batch, mels, frames)
+        steps = torch.unflatten(x, 2, (n_steps, FRAMES_TOGETHER)).permute(0, 3, 1, 2)
+        found = _max_over_mel(F.conv2d(steps, self.weight))  # (batch, together * filters, steps)
+        places = torch.unflatten(found, 1, (FRAMES_TOGETHER, self.n_filters)).permute(0, 2, 3, 1)
+        return places.flatten(2)[:, :, :n_out]
 
 
 class Midend:
@@ -243,9 +234,15 @@ def front_bounds(branch: ConvReluNorm, norm_in: nn.BatchNorm2d) -> Bounds:
     return block_bounds(low, high, branch)
 
 
-def products_at_once(n_values: int) -> int:
-    """Say how many products of so many values each are made before their maximum is taken."""
-    return max(1, PRODUCT_VALUES // max(1, n_values))
+def _channels_last(weight: Tensor) -> Tensor:
+    """Lay out a filter, (filters, channels, mels, frames), as what it meets is laid out."""
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _max_over_mel(found: Tensor) -> Tensor:
+    """Give (batch, filters, frames) for (batch, filters, mels, frames) that has its channels last."""
+    by_mel = found.permute(0, 2, 3, 1).flatten(2)  # (batch, mels, frames * filters): along the last axis it is quick
+    return torch.unflatten(by_mel.amax(1), 1, (-1, found.shape[1])).transpose(1, 2)
 
 
 def same(group: FilterGroup, x: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
