@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from taggram._agc import band_layout, decaying_peak, mean_rise, spread_matrix
+from taggram._banded import BandedMatrix
 from taggram._checks import check, check_choice, check_count, check_flag, is_count, is_number
 from taggram.errors import AudioError, ConfigError, did_you_mean
 
@@ -395,6 +396,27 @@ class _Framing:
             head, tail = samples.new_zeros(batch, before), samples.new_zeros(batch, after)
         return torch.cat((head, samples, tail), dim=1) if before or after else samples
 
+    def cut(self, padded: Tensor) -> Tensor:
+        """(batch, samples) to (batch, frames, length), a view."""
+        return padded.unfold(-1, self.length, self.hop)
+
+    def frames(self, samples: Tensor) -> list[Tensor]:
+        """(batch, samples) to (batch, frames, length), in parts: where it saves a copy, the ends are padded apart."""
+        n_samples = samples.shape[1]
+        after = self.after(n_samples)
+        n_head = -(-self.before // self.hop)  # frames that begin before the sound
+        n_inner = (n_samples + self.before - self.length) // self.hop + 1 - n_head
+        saves = self.before + after > 0 and n_inner * self.length >= _GROUP_VALUES
+        if not saves or _goes_plain(samples):
+            return [self.cut(self.pad(samples, self.before, after))]
+        start, end = n_head * self.hop - self.before, (n_head + n_inner) * self.hop - self.before
+        mirrored = max(start - self.hop + self.length, self.before + 1)  # samples that the head reads
+        begin = min(end, n_samples - after - 1)  # likewise of the tail
+        head = self.cut(self.pad(samples[:, :mirrored], self.before, 0))[:, :n_head]
+        inner = self.cut(samples[:, start : end - self.hop + self.length])
+        tail = self.pad(samples[:, begin:], 0, after)[:, end - begin :]
+        return [head, inner, *([self.cut(tail)] if tail.shape[1] >= self.length else [])]
+
 
 class Frontend(nn.Module):
     """The base of all front-ends, made by `create_frontend`.
@@ -482,8 +504,7 @@ class Frontend(nn.Module):
         n_samples = waveform.shape[1]
         if n_samples < self._framing.least:
             raise AudioError(self._framing.too_short(n_samples))
-        padded = self._framing.pad(self.rounded(waveform), self._framing.before, self._framing.after(n_samples))
-        return self._frame_values(self._framed(padded))
+        return self._frame_values(*self._framing.frames(self.rounded(waveform)))
 
     def rounded(self, samples: Tensor) -> Tensor:
         """Round samples to `sample_bits`, as whole numbers of so many bits are; gradients pass as they are.
@@ -501,12 +522,8 @@ class Frontend(nn.Module):
             rounded = (samples * scale).round_().clamp_(-scale, scale - 1) / scale
         return samples + (rounded - samples).detach() if samples.requires_grad else rounded
 
-    def _framed(self, padded: Tensor) -> Tensor:
-        """(batch, samples) to (batch, frames, length), a view."""
-        return padded.unfold(-1, self._framing.length, self._framing.hop)
-
-    def _frame_values(self, frames: Tensor) -> Tensor:
-        """(batch, frames, length) to (batch, frames, values), each frame for itself."""
+    def _frame_values(self, *parts: Tensor) -> Tensor:
+        """(batch, frames, length) of each part to (batch, frames, values) of all, each frame for itself."""
         raise NotImplementedError
 
     def _clip(self, values: Tensor) -> Tensor:
@@ -535,39 +552,73 @@ class LogMel(Frontend):
         super().__init__(config, _Framing.of(config), config.n_mels, needs_whole_sound=config.top_db is not None)
         self.register_buffer("window", _window(config), persistent=False)
         self.register_buffer("filters", mel_filterbank(config), persistent=False)
+        self._sums_parts = config.power == 2 and not self.is_precise
+        self._bands = BandedMatrix(self.filters, repeats=2 if self._sums_parts else 1)
 
-    def _frame_values(self, frames: Tensor) -> Tensor:
-        with torch.autocast(frames.device.type, enabled=False):  # half precision would overflow
-            if frames.device.type == "cpu" and frames.shape[:2].numel() == 1 and not torch.compiler.is_compiling():
-                # One row alone is multiplied by another routine, whose rounding differs in the last bit.
-                return self._log_mel(frames.expand(-1, 2, -1))[:, :1]
-            return _in_groups(self._log_mel, frames)
+    def _frame_values(self, *parts: Tensor) -> Tensor:
+        first = parts[0]
+        with torch.autocast(first.device.type, enabled=False):  # half precision would overflow
+            if _goes_plain(first):
+                return torch.cat([self._mel_of(self._spectrum(frames)) for frames in parts], dim=1)
+            lengths = [frames.shape[1] for frames in parts]
+            out = first.new_empty(len(first), sum(lengths), self.config.n_mels)
+            for frames, place in zip(parts, torch.split(out, lengths, dim=1)):
+                self._fill(place, frames)
+            return out
 
-    def _log_mel(self, frames: Tensor) -> Tensor:
-        """(batch, frames, length) to (batch, frames, mels)."""
-        return self._mel_of(self._spectrum(frames))
+    def _fill(self, out: Tensor, frames: Tensor) -> None:
+        """Make the values of (batch, frames, length), without gradients, on the CPU."""
+        n_rows = max(1, _GROUP_VALUES // frames.shape[2])
+        n_clips = max(1, n_rows // frames.shape[1])
+        if n_clips > 1 and not out.is_contiguous():
+            own = torch.empty_like(out, memory_format=torch.contiguous_format)
+            self._fill(own, frames)
+            out.copy_(own)
+            return
+        for clips, places in zip(_evenly(frames, n_clips, 0), _evenly(out, n_clips, 0)):
+            for some, place in zip(_evenly(clips, n_rows, 1), _evenly(places, n_rows, 1)):
+                mel = place.flatten(0, 1)
+                self._bands.product(self._addends(some).flatten(0, 1), mel)
+                self._compress(self._round_to_half(mel))
+
+    def _addends(self, frames: Tensor) -> Tensor:
+        """(batch, frames, length) to (batch, frames, bins) or twice as many: what the filters weigh and add up."""
+        if not self._sums_parts:
+            return self._spectrum(frames)
+        values: Tensor = torch.view_as_real(self._transform(frames)).flatten(-2)
+        return values.square_()  # two of each bin, of one weight
 
     def _spectrum(self, frames: Tensor) -> Tensor:
         """(batch, frames, length) to (batch, frames, bins). In place only where autograd needs no older value."""
         dtype = frames.dtype
         if self.is_precise and frames.device.type != "mps":  # which has no float64
             frames = frames.double()
-        spectrum = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.config.n_fft)
+        spectrum = self._transform(frames)
         power: Tensor = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).to(dtype)
         if self.config.power == 1:
             power = power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()  # the root of 0 has no gradient
         return power
 
+    def _transform(self, frames: Tensor) -> Tensor:
+        """(batch, frames, length) to (batch, frames, bins), complex."""
+        spectrum: Tensor = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.config.n_fft)
+        return spectrum
+
     def _mel_of(self, spectrum: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, frames, mels), compressed."""
-        mel = spectrum @ self.filters.to(spectrum.dtype)
-        if self.config.float16:
-            mel = mel.clamp_max_(_FLOAT16_MAX)
-            rounded = mel.half().to(mel.dtype)
-            mel = mel + (rounded - mel).detach() if mel.requires_grad else rounded  # the gradient is not rounded
-        return self._compress(mel)
+        return self._compress(self._round_to_half(spectrum @ self.filters.to(spectrum.dtype)))
+
+    def _round_to_half(self, mel: Tensor) -> Tensor:
+        """Round to float16 if the config asks for it; in place where there is no gradient, which is not rounded."""
+        if not self.config.float16:
+            return mel
+        mel = mel.clamp_max_(_FLOAT16_MAX)
+        if mel.requires_grad:
+            return mel + (mel.half().to(mel.dtype) - mel).detach()
+        return mel.copy_(mel.half())
 
     def _compress(self, mel: Tensor) -> Tensor:
+        """Compress in place."""
         eps, gain = self.config.eps or 0.0, self.config.gain or 0.0
         match self.config.compression:
             case "none":
@@ -608,8 +659,8 @@ class MFCC(Frontend):
         self.mel = mel
         self.register_buffer("dct", _dct(config.mel.n_mels, config.n_mfcc), persistent=False)
 
-    def _frame_values(self, frames: Tensor) -> Tensor:
-        return self.mel._frame_values(frames)
+    def _frame_values(self, *parts: Tensor) -> Tensor:
+        return self.mel._frame_values(*parts)
 
     def _clip(self, values: Tensor) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
@@ -643,9 +694,9 @@ class AGCMel(Frontend):
         self.register_buffer("bands", bands, persistent=False)
         self.register_buffer("spread", spread_matrix(bands), persistent=False)
 
-    def _frame_values(self, frames: Tensor) -> Tensor:
-        with torch.autocast(frames.device.type, enabled=False):
-            return _in_groups(self.mel._spectrum, frames)
+    def _frame_values(self, *parts: Tensor) -> Tensor:
+        with torch.autocast(parts[0].device.type, enabled=False):
+            return torch.cat([_in_groups(self.mel._spectrum, frames) for frames in parts], dim=1)
 
     def _clip(self, values: Tensor) -> Tensor:
         return self.mel._clip(self._levelled(values, self.mel._mel_of))
@@ -693,7 +744,8 @@ class RawFrames(Frontend):
         framing = _Framing(hop=1, length=1, before=0, needed=1, reflect=False)
         super().__init__(config, framing, n_bands=1, needs_whole_sound=False)
 
-    def _frame_values(self, frames: Tensor) -> Tensor:
+    def _frame_values(self, *parts: Tensor) -> Tensor:
+        (frames,) = parts  # samples are framed without padding
         return frames
 
     def _shaped(self, values: Tensor) -> Tensor:
@@ -777,7 +829,7 @@ class FrontendStream:
         framing, n_samples = self._framing, samples.shape[1]
         first = self._n_made * framing.hop - framing.before - self._position
         if first + framing.length <= n_samples:
-            values = self._frontend._frame_values(self._frontend._framed(samples[:, first:]))
+            values = self._frontend._frame_values(framing.cut(samples[:, first:]))
             self._held.append(values)
             self._n_made += values.shape[1]
             first += values.shape[1] * framing.hop
@@ -820,9 +872,19 @@ def _in_groups(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
     first = values[0]
     if first.device.type != "cpu" or torch.compiler.is_compiling():
         return function(*values)
-    n_groups = min(first.shape[1], -(-first.numel() // _GROUP_VALUES))
-    groups = [function(*group) for group in zip(*(value.tensor_split(n_groups, dim=1) for value in values))]
-    return groups[0] if n_groups == 1 else torch.cat(groups, dim=1)
+    n_frames = max(1, _GROUP_VALUES // first[:, 0].numel())
+    groups = [function(*group) for group in zip(*(_evenly(value, n_frames, 1) for value in values))]
+    return groups[0] if len(groups) == 1 else torch.cat(groups, dim=1)
+
+
+def _evenly(values: Tensor, size: int, dim: int) -> tuple[Tensor, ...]:
+    """Split into parts of about the same size, at most `size`."""
+    return values.tensor_split(-(-values.shape[dim] // size), dim=dim)
+
+
+def _goes_plain(values: Tensor) -> bool:
+    """Tell whether frames are best made by few large operations, or have to be for their gradients."""
+    return values.device.type != "cpu" or values.requires_grad or torch.compiler.is_compiling()
 
 
 def _shows_rounding(config: LogMelConfig) -> bool:

@@ -22,6 +22,7 @@ from taggram.frontends import (
     FrontendConfig,
     LogMelConfig,
     MFCCConfig,
+    Padding,
     RawConfig,
     config_from_dict,
     config_to_dict,
@@ -577,7 +578,20 @@ def test_same_numbers_with_and_without_gradient(config: FrontendConfig) -> None:
     waveform = noise(5000)[None]
     with torch.inference_mode():
         without = frontend(waveform).clone()
-    assert torch.equal(frontend(waveform.requires_grad_()).detach(), without)
+    with_gradient = frontend(waveform.requires_grad_()).detach()
+    torch.testing.assert_close(with_gradient, without, rtol=1e-6, atol=2e-5)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+@pytest.mark.parametrize("n_samples", [400_000, 400_001, 400_255])
+@pytest.mark.parametrize("n_fft", [512, 1000])
+def test_long_sounds_of_a_batch_are_those_of_one_padded_whole(padding: Padding, n_samples: int, n_fft: int) -> None:
+    frontend = create_frontend(dataclasses.replace(MUSICNN, padding=padding, n_fft=n_fft, float16=False))
+    waveforms = torch.stack([noise(n_samples), noise(n_samples).flip(0)])
+    together = frontend(waveforms)
+    whole = frontend(waveforms.clone().requires_grad_()).detach()
+    torch.testing.assert_close(together, whole, rtol=1e-6, atol=2e-6)
+    assert torch.equal(frontend(waveforms[1:]), together[1:])
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
