@@ -15,6 +15,7 @@ from torch import Tensor
 
 from taggram.errors import WeightsError
 from taggram.frontends import RawFrames
+from taggram.models._lots import Lots
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel
@@ -105,18 +106,35 @@ class InferenceForm(abc.ABC):
 
 
 class PlainForm(InferenceForm):
-    """The plain module, patch by patch in one batch."""
+    """The plain module, in one batch, or on a CPU in several of a size that suits it.
+
+    Args:
+        model: the plain module; it is put in evaluation mode.
+    """
+
+    def __init__(self, model: TaggingModel) -> None:
+        super().__init__(model)
+        self._lots = Lots()
 
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute what the head sees; see `InferenceForm.features`."""
-        return self.model.forward_features(self.cut_patches(frames, starts, n_frames))
+        patches = self.cut_patches(frames, starts, n_frames)
+        return self._lots.run(lambda lot: [self.model.forward_features(lot)], patches)[0]
+
+    def layer(self, name: str, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Compute a named layer; see `InferenceForm.layer`."""
+        return self.layers([name], frames, starts, n_frames)[0]
 
     def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
         """Compute several named layers in one pass; see `InferenceForm.layers`."""
-        if len(names) == 1:
-            return [self.layer(names[0], frames, starts, n_frames)]
-        computed = self.model.forward_layers(self.cut_patches(frames, starts, n_frames))
-        return [computed[name] for name in names]
+        if [*names] == [self.model.layers()[-1]]:
+            return [self.features(frames, starts, n_frames)]
+
+        def compute(lot: Tensor) -> list[Tensor]:
+            computed = self.model.forward_layers(lot)
+            return [computed[name] for name in names]
+
+        return self._lots.run(compute, self.cut_patches(frames, starts, n_frames))
 
 
 @torch.inference_mode()
