@@ -39,7 +39,7 @@ KILL_S = 5.0  # a process that is not gone so long after it was killed is left t
 PROGRESS_EVERY_S = 0.5
 WATCH_EVERY_S = 0.25
 PARENT_EVERY_S = 1.0
-AHEAD = 16  # files a worker that may be done before the one that is next in order
+AHEAD = 16  # files a worker that may be asked for before the one that is next
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 NOT_STARTED = "WorkerStartError"  # name of the failure of a file that no worker could be started for
 # A worker that raises one of these ends the run.
@@ -97,7 +97,7 @@ class Processes(Generic[T, R]):
         read: makes a result of a task and of what a worker sent for it.
         n_workers: processes at most; None is one a core.
         hang_s: a file without any progress for so long is given up.
-        ahead: files a worker that may be done before the one that is next in order.
+        ahead: files a worker that may be asked for before the one that is next.
         at_work: what is at work on a file, for the message of a file that it fails at.
     """
 
@@ -153,12 +153,39 @@ class Processes(Generic[T, R]):
                     return
                 while index not in done:
                     place, result = self._next_of(results)
-                    if isinstance(result, TaggramError):
-                        raise result
                     done[place] = result
                 yield done.pop(index)
         finally:
             dropped.set()  # whoever stops listening leaves no work behind for the next run
+
+    def as_done(self, tasks: Iterable[T], progress: Progress | None = None) -> Iterator[tuple[T, R | Failure]]:
+        """Do something to files, and give the results in the order in which they come.
+
+        Args:
+            tasks: as for `run`.
+            progress: as for `run`.
+
+        Yields:
+            Each task with its result, or with a Failure.
+
+        Raises:
+            TaggramError: as for `run`.
+        """
+        results: queue.SimpleQueue[tuple[int, R | Failure | TaggramError]] = queue.SimpleQueue()
+        dropped = threading.Event()
+        asked: dict[int, T] = {}
+        try:
+            for index, task in enumerate(tasks):
+                self._ask(_Order(index, task, progress, results, dropped))
+                asked[index] = task
+                if len(asked) >= self._ahead * self.n_workers:
+                    place, result = self._next_of(results)
+                    yield asked.pop(place), result
+            while asked:
+                place, result = self._next_of(results)
+                yield asked.pop(place), result
+        finally:
+            dropped.set()
 
     def close(self) -> None:
         """End the processes."""
@@ -187,12 +214,13 @@ class Processes(Generic[T, R]):
         if len(self._threads) == 1:
             threading.Thread(target=_watch, args=(self._workers, self._closed), daemon=True).start()
 
-    def _next_of(
-        self, results: queue.SimpleQueue[tuple[int, R | Failure | TaggramError]]
-    ) -> tuple[int, R | Failure | TaggramError]:
+    def _next_of(self, results: queue.SimpleQueue[tuple[int, R | Failure | TaggramError]]) -> tuple[int, R | Failure]:
         while True:  # a wait without end cannot be interrupted on Windows
             with contextlib.suppress(queue.Empty):
-                return results.get(timeout=1.0)
+                place, result = results.get(timeout=1.0)
+                if isinstance(result, TaggramError):
+                    raise result
+                return place, result
             if not self._closed.alive:
                 raise WorkerError("the workers were ended.")
 

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from _sounds import encoded, tone
 from _taught import write_network
 from conftest import session_of, wait_until
 
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
+
+from taggram.catalogue import build  # noqa: E402
 
 N_FILES = 12
 EVERY_ROW = ("--part-s", "0.001")  # a part
@@ -41,6 +44,13 @@ def rows(folder):
     by_name = {Path(row["path"]).name: (row["sha256"], row["error"], row["scores"]) for row in found}
     assert len(by_name) == len(found), "a file has two rows"
     return by_name
+
+
+def assert_alike(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, (sha256, error, scores) in wanted.items():
+        assert found[name][:2] == (sha256, error)
+        np.testing.assert_allclose(found[name][2], scores, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +119,14 @@ def test_interrupt_keeps_what_was_done(place, whole, started, run_taggram):
     assert rows(place / "interrupted") == whole
 
 
+def test_rows_in_two_stages_are_those_of_one(place, whole, monkeypatch):
+    monkeypatch.setattr(build, "goes_in_two", lambda settings, has_gpu: True)
+    settings = {"model": str(place / "net.safetensors")}
+    summary = build.build_catalogue(place / "music", place / "two-stages", settings=settings, n_workers=1)
+    assert summary.n_done == N_FILES
+    assert_alike(rows(place / "two-stages"), whole)
+
+
 # -- Ray ---------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +161,28 @@ def _of_ray(network):
     return found
 
 
+GPU = """
+import sys
+from ray.cluster_utils import Cluster
+from taggram.catalogue.build import build_catalogue
+
+music, out, network = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+summary = build_catalogue(music, out, settings={"model": network}, address=cluster.address, n_workers=1, over_time=True)
+print(summary.n_done, summary.n_failed)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_cluster_with_a_gpu_takes_two_stages(place, whole):
+    """Ray is told of a GPU that is none, so its actors compute on the CPU."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
+    assert run_script(GPU, place, "gpu") == f"{N_FILES} 0"
+    assert_alike(rows(place / "gpu"), whole)
+    assert all(pq.read_table(place / "gpu" / "parts")["taggram"].to_pylist())
+
+
 NODES = """
 import sys, threading, time
 from pathlib import Path
@@ -172,9 +212,14 @@ cluster.shutdown()
 @pytest.mark.slow
 def test_node_that_is_lost_loses_no_file_and_doubles_none(place, whole):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
-    arguments = [str(place / name) for name in ("music", "nodes", "net.safetensors")]
-    done = subprocess.run(
-        [sys.executable, "-c", NODES, *arguments], capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.stdout.splitlines()[-1:] == [f"{N_FILES} 0"], done.stderr[-3000:]
+    assert run_script(NODES, place, "nodes") == f"{N_FILES} 0"
     assert rows(place / "nodes") == whole
+
+
+def run_script(script, place, out):
+    """The last line of what a script prints that makes a catalogue."""
+    arguments = [str(place / name) for name in ("music", out, "net.safetensors")]
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()[-1]

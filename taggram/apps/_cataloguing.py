@@ -24,7 +24,7 @@ class CatalogueOptions:
         address: of a Ray cluster.
         n_workers: worker processes.
         over_time: whether the scores of each patch are kept.
-        by_content: whether files are known by their content alone.
+        by_content: whether files with the size and time of their row are read too.
         retry: whether files that failed are tried again.
         prune: whether files that are gone are taken out.
         resume: whether a catalogue that is there is gone on with.
@@ -51,11 +51,17 @@ class _OnScreen(Watcher):
     def found(self, n_files: int) -> None:
         say(f"{n_files:,} files found so far")
 
+    def compared(self, n_read: int, n_files: int) -> None:
+        if self._progress is None:
+            self._progress = FileProgress(n_files)
+        self._progress.reach(n_read, "read, to know it by its content")
+
     def planned(self, summary: Summary, n_to_do: int, runner: str) -> None:
         for part in summary.lost:
             say(f"note: {part} was damaged; its files are tagged again")
         known = [(summary.n_kept, "in the catalogue"), (summary.n_moved, "known by their content")]
         known += [(summary.n_pruned, "gone and taken out")]
+        self.end()
         told = "".join(f", {n:,} {what}" for n, what in known if n)
         by = f"; by {RUNNERS[runner]}" if n_to_do else ""
         say(f"{n_to_do:,} files to tag{told}{by}")
@@ -105,6 +111,8 @@ def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, optio
         say(f"{printable(failure.path)}: {failure.message}")
     failed = f", {summary.n_errors:,} of them without tags" if summary.n_errors else ""
     say(f"{printable(str(out))}: {summary.n_rows:,} files by {summary.layer}{failed}")
+    if summary.n_failed_before:
+        say(f"{summary.n_failed_before:,} could not be tagged in an earlier run; --retry tries them again")
     return summary.ok
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import fsdecode
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from taggram._processes import n_cores
 from taggram._stores import is_address
@@ -14,6 +17,8 @@ from taggram.catalogue._stores import at_hand
 from taggram.catalogue.journal import Journal, sha256_of
 from taggram.catalogue.rows import load_pyarrow
 from taggram.results import Failure
+
+AT_ONCE = 256  # files that wait to be read
 
 
 @dataclass
@@ -24,6 +29,7 @@ class Summary:
         n_done: files that were tagged.
         n_failed: files that could not be tagged, in this run.
         n_kept: files that were in the catalogue before.
+        n_failed_before: those of them that could not be tagged then, and were not tried again.
         n_moved: files that were known by their content, under another path.
         n_pruned: files that are gone, and were taken out.
         n_rows: files in the catalogue.
@@ -36,6 +42,7 @@ class Summary:
     n_done: int = 0
     n_failed: int = 0
     n_kept: int = 0
+    n_failed_before: int = 0
     n_moved: int = 0
     n_pruned: int = 0
     n_rows: int = 0
@@ -46,8 +53,8 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether all files could be tagged."""
-        return not (self.n_errors or self.failures)
+        """Whether all files that the paths stand for could be tagged, in this run or before."""
+        return not (self.n_failed or self.n_failed_before or self.failures)
 
 
 class Plan:
@@ -56,10 +63,12 @@ class Plan:
     Args:
         journal: of the catalogue.
         sources: the files, see `Sources`.
+        told: is told how many files were read to be known by their content, and of how many.
     """
 
-    def __init__(self, journal: Journal, sources: Any) -> None:
+    def __init__(self, journal: Journal, sources: Any, told: Callable[[int, int], None]) -> None:
         self._pa = load_pyarrow()
+        self._told = told
         self._journal = journal
         self._sources = sources
         self.to_do = sources
@@ -83,16 +92,19 @@ class Plan:
             pc.equal(pc.fill_null(both["size"], -1), pc.fill_null(both["size_known"], -1)),
             pc.equal(pc.fill_null(both["modified"], -1), pc.fill_null(both["modified_known"], -1)),
         )
+        if by_content:
+            same = pc.and_(same, self._same_content(both, same))
         out_of_reach = pc.is_null(both["size"])  # such as a disk that is not there today: no reason to forget it
         keep = pc.and_(pc.is_valid(both["part"]), pc.or_(same, out_of_reach))
         if retry:
             keep = pc.and_(keep, pc.is_null(both["failed"]))
         summary.n_kept = pc.sum(keep).as_py() or 0
+        summary.n_failed_before = pc.sum(pc.and_(keep, pc.is_valid(both["failed"]))).as_py() or 0
         open_ = both.filter(pc.invert(keep))
         gone = self._gone(known) if prune else set()
         summary.n_pruned = len(gone)
         changed = set(open_.filter(pc.is_valid(open_["part"]))["path"].to_pylist())
-        by_path = self._by_content(open_, known.filter(pc.is_null(known["failed"])), whole=by_content)
+        by_path = self._by_content(open_, known.filter(pc.is_null(known["failed"])))
         summary.n_moved = len(by_path)
         self._rewrite(by_path, changed | gone)
         settled = self._pa.array(list(by_path), self._pa.string())
@@ -129,7 +141,33 @@ class Plan:
         others = local.filter(pc.invert(pc.is_in(local["path"], self._sources["path"].combine_chunks())))
         return {path for path in others["path"].to_pylist() if not Path(path).exists()}
 
-    def _by_content(self, open_: Any, known: Any, *, whole: bool) -> dict[str, tuple[str, Any]]:
+    def _same_content(self, both: Any, look: Any) -> Any:
+        """Tell of which sources the bytes are those of their row; of what could not be read then, as if they were.
+
+        Args:
+            both: the sources beside their rows.
+            look: which of them are read.
+
+        Returns:
+            A Boolean for each.
+        """
+        pc = self._pa.compute
+        look = pc.and_(look, pc.is_valid(both["sha256"]))
+        sources = both.filter(look).select(["name", "sha256"]).to_pylist()
+        same = np.ones(both.num_rows, bool)
+        same[look.to_numpy()] = [
+            digest == source["sha256"] for source, digest in zip(sources, self._hashes(sources), strict=True)
+        ]
+        return self._pa.array(same)
+
+    def _hashes(self, sources: list[dict[str, Any]]) -> Iterator[str | None]:
+        """Read files, many at once; give the hash of each."""
+        with ThreadPoolExecutor(n_cores()) as pool:
+            for start in range(0, len(sources), AT_ONCE):
+                yield from pool.map(_hash_of, sources[start : start + AT_ONCE])
+                self._told(min(start + AT_ONCE, len(sources)), len(sources))
+
+    def _by_content(self, open_: Any, known: Any) -> dict[str, tuple[str, Any]]:
         """Find files whose content is in the catalogue under another path, or with another time.
 
         Only files are read whose size is that of a known one.
@@ -137,7 +175,6 @@ class Plan:
         Args:
             open_: the sources that are not in the catalogue as they are.
             known: the rows that have scores.
-            whole: whether files of which there is a row with another time are looked at too.
 
         Returns:
             The known path and the source by path of the source.
@@ -149,14 +186,11 @@ class Plan:
             return {}
         by_hash = dict(zip(known["sha256"].to_pylist(), known["path"].to_pylist()))
         sources = likely.to_pylist()
-        if not whole:
-            sources = [one for one in sources if one["part"] is None or one["failed"] is None]
-        found = {}
-        with ThreadPoolExecutor(n_cores()) as pool:
-            for source, digest in zip(sources, pool.map(_hash_of, sources)):
-                if digest in by_hash:
-                    found[source["path"]] = (by_hash[digest], source)
-        return found
+        return {
+            source["path"]: (by_hash[digest], source)
+            for source, digest in zip(sources, self._hashes(sources), strict=True)
+            if digest in by_hash
+        }
 
     def _rewrite(self, by_path: dict[str, tuple[str, Any]], drop: set[str]) -> None:
         """Take rows out, and put those in that are known by content, in one change."""

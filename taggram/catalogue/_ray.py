@@ -2,6 +2,8 @@
 
 Ray gets the table of files that are still to do, in blocks of a few files, and gives rows back; sound never goes
 through it. Each actor has a worker process of our own, so a file that crashes or hangs a decoder costs that file alone.
+Where there are GPUs, actors on CPUs decode and make frames, and actors on GPUs make scores of them; Ray keeps the
+former from running ahead of the latter by more than its object store holds.
 """
 
 from __future__ import annotations
@@ -9,24 +11,51 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from taggram._extras import load_extra
 from taggram._processes import n_cores
-from taggram.catalogue._worker import CatalogueWorkers, task_of
-from taggram.catalogue.rows import to_table
-from taggram.errors import CatalogueError
+from taggram.catalogue._network import Network, goes_in_two
+from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, task_of
+from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, load_pyarrow, to_table
+from taggram.errors import CatalogueError, ConfigError
 
 CORES = 0.5  # that an actor asks for: whole cores would leave none to the rest of a plan on a small machine
-BLOCK_ROWS = 32  # files that are lost to others while their machine is being missed
+BLOCK_ROWS = 32  # files that an actor takes at once, and that are done again where its machine is lost
+MOST_BLOCKS = 20_000  # above, blocks have more files: Ray takes some milliseconds to take in each
+BLOCK_BYTES = 2**28  # of the files of a block: some four hours of MP3
 BLOCKS_AN_ACTOR = 8  # at least, where there are enough files, so that all end at about the same time
 STORE_BYTES = 256 * 2**20  # of the object store of a local run, which holds paths and rows alone
+FRAMES_STORE_BYTES = 2**30  # likewise, where it holds frames
+FRAMES_BYTES = 2**24  # of the frames that go from actor to actor at once, or those of one track
+FILES_OF_NETWORK = 32  # whose frames an actor on a GPU takes at once
+LONGEST_TMP = 20  # characters of the folder for temporary files: a socket of Ray has some ninety more, of 107 at most
+ANSWER_S = 5.0  # in which a cluster has to answer
 
 
-class Actor:
+class _MakesRows:
+    """What actors have in common."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self._card = card
+        self._over_time = card["settings"]["over_time"]
+
+    def _check(self, fingerprint: str) -> None:
+        if fingerprint != self._card["fingerprint"]:
+            raise CatalogueError(
+                f"on {platform.node()}, {self._card['model']} or taggram is another than on the machine that the run "
+                "was started from, so its scores would be others; give all machines the same."
+            )
+
+
+class Actor(_MakesRows):
     """Makes rows of a block of files; lives in a process of Ray, with a worker process beside it.
 
     Args:
@@ -35,21 +64,80 @@ class Actor:
     """
 
     def __init__(self, settings: dict[str, Any], card: Mapping[str, Any]) -> None:
-        self._card = card
+        super().__init__(card)
         self._workers = CatalogueWorkers(settings, 1)
-        self._workers.start()
+        self._check(self._workers.describe(over_time=self._over_time)["fingerprint"])
 
     def __call__(self, block: Any) -> Any:
         """Make rows.
 
         Args:
-            block: a table of files, as in `Plan.to_do`.
+            block: a table of files, as in `Plan.to_do`, and their places.
 
         Returns:
-            A table with the columns of `schema_of`.
+            A table with the columns of `schema_of`, and the places.
         """
-        over_time = self._card["settings"]["over_time"]
-        return to_table(list(self._workers.rows(task_of(row, over_time) for row in block.to_pylist())), self._card)
+        tasks = (task_of(row, over_time=self._over_time) for row in block.to_pylist())
+        return _placed(list(self._workers.rows(tasks)), self._card)
+
+
+class FrontendActor(_MakesRows):
+    """Makes frames of a block of files on a CPU; lives in a process of Ray, with a worker process beside it.
+
+    Args:
+        settings: those of `Tagger`.
+        card: what catalogue.json holds.
+    """
+
+    def __init__(self, settings: dict[str, Any], card: Mapping[str, Any]) -> None:
+        super().__init__(card)
+        self._workers = CatalogueWorkers({**settings, "device": "cpu"}, 1, ahead=FRAMES_AHEAD)
+        self._check(self._workers.describe(over_time=self._over_time)["fingerprint"])
+
+    def __call__(self, block: Any) -> Iterator[Any]:
+        """Make frames.
+
+        Args:
+            block: a table of files, as in `Plan.to_do`, and their places.
+
+        Yields:
+            Tables with the columns of `half_done`.
+        """
+        waiting: list[Row] = []
+        n_bytes = 0
+        tasks = (task_of(row, over_time=self._over_time, frames=True) for row in block.to_pylist())
+        for row in self._workers.rows(tasks):
+            waiting.append(row)
+            n_bytes += row.n_bytes
+            if n_bytes >= FRAMES_BYTES:
+                yield half_done(waiting)
+                waiting, n_bytes = [], 0
+        yield half_done(waiting)
+
+
+class NetworkActor(_MakesRows):
+    """Makes rows of frames, on a GPU where there is one; lives in a process of Ray.
+
+    Args:
+        settings: those of `Tagger`.
+        card: what catalogue.json holds.
+    """
+
+    def __init__(self, settings: dict[str, Any], card: Mapping[str, Any]) -> None:
+        super().__init__(card)
+        self._network = Network(settings, card)
+        self._check(self._network.fingerprint)
+
+    def __call__(self, table: Any) -> Any:
+        """Make rows.
+
+        Args:
+            table: with the columns of `half_done`.
+
+        Returns:
+            A table with the columns of `schema_of`, and the places.
+        """
+        return _placed(list(self._network.all_finished(from_half_done(table))), self._card)
 
 
 def tables_on_ray(
@@ -69,36 +157,88 @@ def tables_on_ray(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        CatalogueError: the cluster cannot be joined, or is lost.
+        CatalogueError: the cluster cannot be joined, or is lost, or has another model.
+        ConfigError: a GPU is asked for, and the cluster has none.
     """
     ray = load_ray()
-    with _cluster(ray, address, n_workers):
-        n_actors = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        has_gpu = ray.cluster_resources().get("GPU", 0) > 0
-        gpu = has_gpu if settings["device"] == "auto" else settings["device"] != "cpu"
-        n_rows = max(1, min(BLOCK_ROWS, len(to_do) // (n_actors * BLOCKS_AN_ACTOR)))
-        blocks = [to_do.slice(start, n_rows) for start in range(0, len(to_do), n_rows)]
-        done = ray.data.from_arrow(blocks).map_batches(
-            Actor,
-            fn_constructor_args=(settings, dict(card)),
-            batch_format="pyarrow",
-            batch_size=None,
-            compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(blocks))),
-            num_cpus=CORES,
-            num_gpus=1 if gpu else None,
+    try:
+        with _cluster(ray, address, n_workers, settings):
+            n_cpus, n_gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
+            if settings["device"].startswith("cuda") and not n_gpus:
+                raise ConfigError(f"device is {settings['device']!r}, and the cluster has no GPU; say auto or cpu.")
+            n_actors = n_workers or max(1, n_cpus)
+            blocks = _blocks(to_do, n_actors)
+            files, n_actors = ray.data.from_arrow(blocks), min(n_actors, len(blocks))
+            if goes_in_two(settings, n_gpus > 0):
+                frames = _mapped(ray, files, FrontendActor, settings, card, n_actors)
+                done = _mapped(ray, frames, NetworkActor, settings, card, max(1, n_gpus), on_gpu=n_gpus > 0)
+            elif n_gpus and settings["device"] != "cpu" and settings["engine"] == "torch":
+                done = _mapped(ray, files, Actor, settings, card, min(n_actors, n_gpus), on_gpu=True)
+            else:
+                done = _mapped(ray, files, Actor, settings, card, n_actors)
+            tables = done.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=2)
+            yield from _each_once(tables, len(to_do))
+    except ray.exceptions.RayError as error:
+        raise CatalogueError(
+            f"Ray gave up: {_cause_of(error)} What was done is kept, and the same command goes on."
+        ) from error
+
+
+def _blocks(to_do: Any, n_actors: int) -> list[Any]:
+    """Cut the table of files into blocks, of so many files or bytes at most, each file with its place."""
+    numbered = to_do.append_column(PLACE, load_pyarrow().array(np.arange(len(to_do))))
+    most_rows = max(BLOCK_ROWS, -(-len(to_do) // MOST_BLOCKS))
+    most_rows = max(1, min(most_rows, len(to_do) // (n_actors * BLOCKS_AN_ACTOR)))
+    blocks, start, n_bytes = [], 0, 0
+    for place, size in enumerate(to_do["size"].fill_null(0).to_pylist()):
+        if place - start == most_rows or (place > start and n_bytes + size > BLOCK_BYTES):
+            blocks.append(numbered.slice(start, place - start))
+            start, n_bytes = place, 0
+        n_bytes += size
+    return [*blocks, numbered.slice(start)]
+
+
+def _mapped(
+    ray: Any, data: Any, actor: type, settings: dict[str, Any], card: Mapping[str, Any], n: int, *, on_gpu: bool = False
+) -> Any:
+    """Send data through some actors."""
+    return data.map_batches(
+        actor,
+        fn_constructor_args=(settings, dict(card)),
+        batch_format="pyarrow",
+        batch_size=FILES_OF_NETWORK if on_gpu else None,
+        compute=ray.data.ActorPoolStrategy(size=n),
+        num_cpus=CORES,
+        num_gpus=1 if on_gpu else None,
+    )
+
+
+def _placed(rows: Sequence[Row], card: Mapping[str, Any]) -> Any:
+    """Turn rows into a table with their places."""
+    places = load_pyarrow().array([row.place for row in rows], "int64")
+    return to_table(rows, card).append_column(PLACE, places)
+
+
+def _each_once(tables: Iterable[Any], n_files: int) -> Iterator[Any]:
+    """Take the places off tables; what a machine was lost with is made again, and once is enough."""
+    missing = np.ones(n_files, bool)
+    for table in tables:
+        places = table[PLACE].to_numpy()
+        new = missing[places]
+        missing[places] = False
+        if new.any():
+            yield table.drop_columns(PLACE).filter(load_pyarrow().array(new))
+    if missing.any():
+        raise CatalogueError(
+            f"Ray gave {n_files - missing.sum():,} of {n_files:,} files; the same command goes on with the rest."
         )
-        seen = set()
-        n_done = 0
-        for table in done.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=2):
-            first = table["path"][0].as_py()
-            if first not in seen:  # a block whose machine was lost is made again, and once is enough
-                seen.add(first)
-                n_done += table.num_rows
-                yield table
-        if n_done < len(to_do):
-            raise CatalogueError(
-                f"Ray gave {n_done:,} of {len(to_do):,} files; the same command goes on with the rest."
-            )
+
+
+def _cause_of(error: BaseException) -> str:
+    """Say in one line what is behind an error of Ray."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[-1] if lines else 'no reason was given'}"[:500]
 
 
 def load_ray() -> Any:
@@ -116,26 +256,54 @@ def load_ray() -> Any:
 
 
 @contextlib.contextmanager
-def _cluster(ray: Any, address: str | None, n_workers: int | None) -> Iterator[None]:
+def _cluster(ray: Any, address: str | None, n_workers: int | None, settings: Mapping[str, Any]) -> Iterator[None]:
     """Have a cluster for the `with` statement: one that is there, or one of our own in this tree of processes."""
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    folder = None
-    if address is None:
-        folder = tempfile.mkdtemp(prefix="taggram-ray-")
-        ray.init(num_cpus=max(n_cores(), n_workers or 1), object_store_memory=STORE_BYTES, _temp_dir=folder, **quiet)
-    else:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with contextlib.ExitStack() as closing:
+        if address is None:
+            folder = tempfile.mkdtemp(prefix="taggram-ray-", dir=_short_tmp())
+            closing.callback(shutil.rmtree, folder, ignore_errors=True)
+            closing.callback(ray.shutdown)
+            size = FRAMES_STORE_BYTES if goes_in_two(settings, has_gpu=False) else STORE_BYTES
+            ray.init(
+                address="local", num_cpus=max(n_cores(), n_workers or 1), object_store_memory=size, _temp_dir=folder,
+                include_dashboard=False, **quiet,
+            )  # fmt: skip
+        else:
+            _check_answers(address)
+            closing.callback(ray.shutdown)
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise CatalogueError(f"the Ray cluster {address} cannot be joined: {_cause_of(error)}") from error
         _be_quiet(ray)
         yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_tmp() -> str | None:
+    """Find a folder whose name is short enough for sockets; None is the usual one."""
+    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > LONGEST_TMP else None  # noqa: S108
+
+
+def _check_answers(address: str) -> None:
+    """Ask whether anybody listens at host:port, since Ray itself goes on asking for a minute."""
+    place = address.removeprefix("ray://")
+    host, colon, port = place.rpartition(":")
+    if not colon or not port.isdigit():
+        if address == "auto":
+            return
+        raise ConfigError(f"address is {address!r}; wanted auto, HOST:PORT, or ray://HOST:PORT.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise CatalogueError(
+            f"no Ray cluster answers at {address} ({error}); `ray start --head` on its first machine says where it is."
+        ) from error
 
 
 def _be_quiet(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.target_max_block_size = 2 * FRAMES_BYTES
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)

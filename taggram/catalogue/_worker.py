@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import fsdecode
 from typing import Any
 
 from taggram._processes import (
+    AHEAD,
     HANG_S,
     NO_FAULT_OF_THE_FILE,
     NOT_STARTED,
@@ -24,10 +24,12 @@ from taggram._processes import (
 )
 from taggram.catalogue._stores import at_hand
 from taggram.catalogue.journal import sha256_of
-from taggram.catalogue.rows import Row
+from taggram.catalogue.rows import PLACE, Row
 from taggram.errors import WorkerError
 from taggram.results import Failure
 
+MOST_BYTES_OF_FRAMES = 2**25  # of one track: some twenty minutes as 96 bands; tracks may wait by the dozen
+FRAMES_AHEAD = 2  # tracks a worker whose frames may wait
 DESCRIBE = ""  # in the place of a path: what the tagger is, and not a file, is asked for
 
 
@@ -40,12 +42,16 @@ class Task(FileTask):
         size: in bytes, as it was found.
         modified_us: when it was changed last, as it was found.
         over_time: whether the scores of each patch are wanted too.
+        frames: whether frames are wanted in the place of scores, of a track that is not too long.
+        place: number of the file among those to do.
     """
 
     name: str = ""
     size: int | None = None
     modified_us: int | None = None
     over_time: bool = False
+    frames: bool = False
+    place: int = 0
 
 
 class CatalogueWorkers(Processes[Task, Row | Message]):
@@ -55,10 +61,18 @@ class CatalogueWorkers(Processes[Task, Row | Message]):
         settings: those of `Tagger`, all of them plain values.
         n_workers: processes at most; None is one a core.
         hang_s: a file without any progress for so long is given up.
+        ahead: files a worker that may be asked for before the one that is next.
     """
 
-    def __init__(self, settings: dict[str, Any], n_workers: int | None = None, *, hang_s: float = HANG_S) -> None:
-        super().__init__("taggram.catalogue._worker", settings, _read, n_workers, hang_s=hang_s)
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        n_workers: int | None = None,
+        *,
+        hang_s: float = HANG_S,
+        ahead: int = AHEAD,
+    ) -> None:
+        super().__init__("taggram.catalogue._worker", settings, _read, n_workers, hang_s=hang_s, ahead=ahead)
 
     def describe(self, *, over_time: bool) -> Message:
         """Ask the tagger what it is.
@@ -73,9 +87,9 @@ class CatalogueWorkers(Processes[Task, Row | Message]):
             TaggramError: the tagger cannot be built.
         """
         facts = next(self.run([Task(DESCRIBE, over_time=over_time)]))
-        if isinstance(facts, Failure):
-            raise WorkerError(facts.message)
-        return facts if isinstance(facts, dict) else {}
+        if not isinstance(facts, dict):
+            raise WorkerError(facts.message if isinstance(facts, Failure) else "a worker described no tagger.")
+        return facts
 
     def rows(self, tasks: Iterable[Task], progress: Progress | None = None) -> Iterator[Row]:
         """Make rows of files.
@@ -85,59 +99,48 @@ class CatalogueWorkers(Processes[Task, Row | Message]):
             progress: is told a path and the seconds of it that are done; called from other threads.
 
         Yields:
-            A row a file, also for a file that failed. One that its worker crashed over is tried again at the end.
+            A row a file, as they are done, also for a file that failed. One that its worker crashed over is tried
+            again at the end, since the worker may have been killed from outside.
 
         Raises:
             WorkerError: workers cannot be started, which is no fault of the files.
         """
         crashed: list[Task] = []
-        for task, result in self._in_turn(tasks, progress):
-            if isinstance(result, Row):
-                yield result
-            else:
+        for task, result in self.as_done(tasks, progress):
+            if isinstance(result, Failure) and result.error == WorkerError.__name__:
                 crashed.append(task)
-        for _, result in self._in_turn(crashed, progress, last=True):  # it may have been killed from outside
-            if isinstance(result, Row):
-                yield result
-
-    def _in_turn(
-        self, tasks: Iterable[Task], progress: Progress | None, *, last: bool = False
-    ) -> Iterator[tuple[Task, Row | None]]:
-        """Do tasks; give each with its row, or with None if its worker crashed and this is not the last attempt."""
-        asked: deque[Task] = deque()
-
-        def noted() -> Iterator[Task]:
-            for task in tasks:
-                asked.append(task)
-                yield task
-
-        for result in self.run(noted(), progress):
-            task = asked.popleft()
-            if isinstance(result, Row):
-                yield task, result
-            elif isinstance(result, Failure):
-                if result.error == NOT_STARTED:
-                    raise WorkerError(result.message)
-                again = result.error == WorkerError.__name__ and not last
-                error = f"{result.error}: {result.message}"
-                yield task, None if again else Row(task.name, task.size, task.modified_us, error=error)
+            else:
+                yield _row_of(task, result)
+        for task, result in self.as_done(crashed, progress):
+            yield _row_of(task, result)
 
 
 def _read(task: Task, fields: Message) -> Row | Message:
-    return fields if task.path == DESCRIBE else Row(task.name, task.size, task.modified_us, **fields)
+    return fields if task.path == DESCRIBE else Row(task.name, task.size, task.modified_us, place=task.place, **fields)
 
 
-def task_of(row: dict[str, Any], over_time: bool) -> Task:
+def _row_of(task: Task, result: Row | Message | Failure) -> Row:
+    if isinstance(result, Row):
+        return result
+    if not isinstance(result, Failure) or result.error == NOT_STARTED:
+        raise WorkerError(result.message if isinstance(result, Failure) else f"{task.path} is no file.")
+    error = f"{result.error}: {result.message}"
+    return Row(task.name, task.size, task.modified_us, error=error, place=task.place)
+
+
+def task_of(row: dict[str, Any], *, over_time: bool, frames: bool = False) -> Task:
     """Make the task of a file.
 
     Args:
-        row: path, name, size and modified, as in `Plan.to_do`.
+        row: path, name, size and modified, as in `Plan.to_do`, and maybe its place.
         over_time: whether the scores of each patch are wanted.
+        frames: whether frames are wanted in their place.
 
     Returns:
         The task.
     """
-    return Task(fsdecode(row["name"]), row["path"], row["size"], row["modified"], over_time)
+    path = fsdecode(row["name"])
+    return Task(path, row["path"], row["size"], row["modified"], over_time, frames, row.get(PLACE, 0))
 
 
 # -- inside of a worker ------------------------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ def make_cataloguing(settings: Message) -> Do:
     """
     import torch
 
+    from taggram._two_stages import make_frames
     from taggram.tagger import Tagger
 
     torch.set_num_threads(1)
@@ -162,10 +166,18 @@ def make_cataloguing(settings: Message) -> Do:
     def do(fields: Message, tell: Tell) -> Message:
         task = Task(**fields)
         if task.path == DESCRIBE:
-            return _description(tagger, settings, task.over_time)
+            return describe_tagger(tagger, settings, over_time=task.over_time)
         with at_hand(task.path) as place:
             digest = sha256_of(place)
             try:
+                track = (
+                    make_frames(tagger, place, most_bytes=MOST_BYTES_OF_FRAMES, progress=tell) if task.frames else None
+                )
+                if track is not None:
+                    return {
+                        "sha256": digest, "duration_s": track.duration_s, "notes": list(track.notes),
+                        "frames": track.frames,
+                    }  # fmt: skip
                 taggram, embedding = tagger.tag_and_embed(place, progress=tell)
             except NO_FAULT_OF_THE_FILE:
                 raise
@@ -181,8 +193,17 @@ def make_cataloguing(settings: Message) -> Do:
     return do
 
 
-def _description(tagger: Any, settings: Message, over_time: bool) -> Message:
-    """Say what a tagger is, and sum up all that its results follow from."""
+def describe_tagger(tagger: Any, settings: Mapping[str, Any], *, over_time: bool) -> Message:
+    """Say what a tagger is, and sum up all that its results follow from.
+
+    Args:
+        tagger: the `Tagger`.
+        settings: that it was made with.
+        over_time: whether the scores of each patch are kept.
+
+    Returns:
+        The fields of a card that follow from it, and the device.
+    """
     from taggram.frontends import config_to_dict
     from taggram.models._fingerprint import weights_sha256
 
@@ -195,13 +216,15 @@ def _description(tagger: Any, settings: Message, over_time: bool) -> Message:
         "layer": tagger.embedding_layer, "over_time": over_time,
         "kit": None if kit is None else hashlib.sha256(kit.to_bytes()).hexdigest(),
     }  # fmt: skip
+    if tagger.precision != "float32":  # what was made before it could be chosen keeps its fingerprint
+        facts["precision"] = tagger.precision
     return {
         "model": tagger.name, "tags": list(tagger.tags), "weights_sha256": weights,
         "fingerprint": hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
         "embedding": {
             "layer": tagger.embedding_layer, "size": model.n_features if kit is None else len(kit.mean),
         },
-        "patch_s": tagger.patch_s, "hop_s": tagger.hop_s,
+        "patch_s": tagger.patch_s, "hop_s": tagger.hop_s, "device": tagger.device.type,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from os import PathLike, fsdecode
@@ -10,8 +11,10 @@ from typing import Any, Literal, get_args
 
 import taggram
 from taggram._checks import check_choice
+from taggram._stores import is_address
+from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._plan import Plan, Summary
-from taggram.catalogue._worker import CatalogueWorkers, Task, task_of
+from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, Task, task_of
 from taggram.catalogue.journal import CARD, Journal
 from taggram.catalogue.rows import Row, load_pyarrow, name_columns, schema_of, to_table
 from taggram.catalogue.sources import list_sources
@@ -33,6 +36,9 @@ class Watcher:
 
     def found(self, n_files: int) -> None:
         """So many files were found so far."""
+
+    def compared(self, n_read: int, n_files: int) -> None:
+        """So many of the files that may be known were read."""
 
     def planned(self, summary: Summary, n_to_do: int, runner: str) -> None:
         """What is to be done is known."""
@@ -129,7 +135,7 @@ def build_catalogue(
         address: of a Ray cluster that is to be joined; None is one on this machine, for this run.
         n_workers: worker processes, on all machines together; None is one a core.
         over_time: whether the scores of each patch are kept too.
-        by_content: whether files are known by their content alone, whatever their time.
+        by_content: whether files with the size and time of their row are read too, to see whether they are the same.
         retry: whether files that failed before are tried again.
         prune: whether rows of files that are no longer there are taken out.
         resume: whether a catalogue that is there is gone on with; False refuses to touch it.
@@ -145,12 +151,9 @@ def build_catalogue(
         MissingExtraError: pyarrow, or Ray that was asked for, is not installed.
         OSError: the disk is full, or the folder cannot be written to; what was done until then is kept.
     """
-    check_choice("runner", runner, get_args(Runner))
     check_above_zero(n_workers=n_workers, part_s=part_s)
-    if address is not None and runner == "local":
-        raise ConfigError("address is that of a Ray cluster, and runner is local; leave out one of them.")
-    if not resume and (Path(out) / CARD).exists():
-        raise ConfigError(f"{printable(fsdecode(out))} is a catalogue already; give another folder, or let it resume.")
+    _check_runner(runner, address)
+    _check_place(fsdecode(out), resume=resume)
     load_pyarrow()
     many = [paths] if isinstance(paths, str | PathLike) else list(paths)
     settings = tagger_settings(settings)
@@ -161,22 +164,26 @@ def build_catalogue(
         sources = list_sources(map(fsdecode, many), told=watcher.found)
         facts = local.describe(over_time=over_time)
         with Journal(out, _card(facts, settings, over_time)) as journal:
-            plan = Plan(journal, sources.table)
+            plan = Plan(journal, sources.table, watcher.compared)
             summary = Summary(lost=journal.lost, layer=journal.card["layer"], failures=sources.failures)
             plan.settle(summary, by_content=by_content, retry=retry, prune=prune)
             to_do = plan.to_do
             chosen = _choose(runner, address, len(to_do))
             watcher.planned(summary, len(to_do), chosen)
             keeper = Keeper(journal, summary, watcher, part_s)
+            if address is None:
+                settings["device"] = facts["device"]
             try:
-                if len(to_do) and chosen == "ray":
+                if not len(to_do):
+                    pass
+                elif chosen == "ray":
                     from taggram.catalogue._ray import tables_on_ray
 
                     local.close()
                     for table in tables_on_ray(to_do, settings, journal.card, address=address, n_workers=n_workers):
                         keeper.add_table(table)
                 else:
-                    for row in local.rows(_tasks(to_do, over_time), watcher.told):
+                    for row in _rows(to_do, local, settings, journal.card, n_workers, watcher):
                         keeper.add_row(row)
             finally:  # what is there when something ends the run is kept
                 keeper.write()
@@ -221,25 +228,65 @@ def tagger_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
         settings: those that were given.
 
     Returns:
-        All of them.
+        All of them; files by their whole paths, so that they are found from elsewhere too.
     """
     from taggram.audio import MAX_DURATION_S
+    from taggram.models._registry import is_model_file
     from taggram.tagger import DEFAULT_MODEL
 
     usual: dict[str, Any] = {
         "model": DEFAULT_MODEL, "hop_s": None, "max_duration_s": MAX_DURATION_S, "device": "auto", "engine": "torch",
-        "kit": None,
+        "kit": None, "precision": "float32",
     }  # fmt: skip
     given = settings or {}
     if strange := sorted(given.keys() - usual.keys()):
         raise ConfigError(f"settings has {', '.join(strange)}; a catalogue knows {', '.join(usual)}.")
-    return {**usual, **given}
+    settings = {**usual, **given}
+    for name in ("model", "kit"):
+        if settings[name] is not None and (name == "kit" or is_model_file(settings[name])):
+            settings[name] = os.path.abspath(settings[name])  # noqa: PTH100 (links stay what they are)
+    return settings
 
 
-def _tasks(to_do: Any, over_time: bool) -> Iterator[Task]:
+def _tasks(to_do: Any, *, over_time: bool, frames: bool = False) -> Iterator[Task]:
     for batch in to_do.to_batches(BATCH_ROWS):
         for row in batch.to_pylist():
-            yield task_of(row, over_time)
+            yield task_of(row, over_time=over_time, frames=frames)
+
+
+def _rows(
+    to_do: Any,
+    local: CatalogueWorkers,
+    settings: dict[str, Any],
+    card: dict[str, Any],
+    n_workers: int | None,
+    watcher: Watcher,
+) -> Iterator[Row]:
+    """Make rows on this machine: in worker processes, or in two stages, frames there and scores here on a GPU."""
+    over_time = card["settings"]["over_time"]
+    if not goes_in_two(settings, has_gpu=False):
+        yield from local.rows(_tasks(to_do, over_time=over_time), watcher.told)
+        return
+    local.close()
+    with CatalogueWorkers({**settings, "device": "cpu"}, n_workers, ahead=FRAMES_AHEAD) as workers:
+        workers.start()
+        network = Network(settings, card)
+        yield from network.all_finished(workers.rows(_tasks(to_do, over_time=over_time, frames=True), watcher.told))
+
+
+def _check_runner(runner: str, address: str | None) -> None:
+    check_choice("runner", runner, get_args(Runner))
+    if address is not None and runner == "local":
+        raise ConfigError("address is that of a Ray cluster, and runner is local; leave out one of them.")
+
+
+def _check_place(out: str, *, resume: bool) -> None:
+    if is_address(out):
+        raise ConfigError(
+            f"out is {printable(out)}; a catalogue is written to a folder of this machine, or a mounted one."
+        )
+    if not resume and (Path(out) / CARD).exists():
+        raise ConfigError(f"{printable(out)} is a catalogue already; give another folder, or let it resume.")
 
 
 def _choose(runner: str, address: str | None, n_to_do: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ FIXED = (
     *("taggram", "notes", "error"),
 )
 """Columns that are the same whatever the tags are."""
+PLACE = "place"  # on the way to a catalogue: number of a file among those to do
 PREFIX = "tag:"  # of the column of a tag that is called like another column
 
 
@@ -34,6 +35,8 @@ class Row:
         taggram: (patches, tags) float32, if it is wanted; likewise.
         notes: what was done to the sound and what is unusual about it.
         error: what went wrong, such as "AudioError: it holds no sound", or None.
+        frames: (frames, bands) float32, of which the scores are still to be made; then these are None.
+        place: number of the file among those to do.
     """
 
     path: str
@@ -46,11 +49,13 @@ class Row:
     taggram: NDArray[np.float32] | None = None
     notes: Sequence[str] = field(default=())
     error: str | None = None
+    frames: NDArray[np.float32] | None = None
+    place: int = 0
 
     @property
     def n_bytes(self) -> int:
         """About how much memory it takes."""
-        arrays = (self.scores, self.embedding, self.taggram)
+        arrays = (self.scores, self.embedding, self.taggram, self.frames)
         return 512 + 2 * len(self.path) + sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -139,3 +144,48 @@ def to_table(rows: Sequence[Row], card: Mapping[str, Any]) -> Any:
     if "taggram" in schema.names:
         values["taggram"] = [None if row.taggram is None else list(row.taggram) for row in rows]
     return pa.table([pa.array(values[one.name], one.type) for one in schema], schema=schema)
+
+
+def half_done(rows: Sequence[Row]) -> Any:
+    """Turn rows into a table that keeps their frames.
+
+    Args:
+        rows: of files, with frames or without.
+
+    Returns:
+        A pyarrow table with a column for each field of `Row`.
+    """
+    pa = load_pyarrow()
+    floats = pa.list_(pa.float32())
+    kinds = {
+        "path": pa.string(), "size": pa.int64(), "modified_us": pa.int64(), "sha256": pa.string(),
+        "duration_s": pa.float64(), "scores": floats, "embedding": floats, "taggram": pa.list_(floats),
+        "notes": pa.list_(pa.string()), "error": pa.string(), "place": pa.int64(), "frames": pa.large_binary(),
+        "n_bands": pa.int32(),
+    }  # fmt: skip
+    values = {name: [getattr(row, name) for row in rows] for name in kinds if name not in ("frames", "n_bands")}
+    values["notes"] = [list(row.notes) for row in rows]
+    values["taggram"] = [None if row.taggram is None else list(row.taggram) for row in rows]
+    values["frames"] = [None if row.frames is None else row.frames.tobytes() for row in rows]
+    values["n_bands"] = [None if row.frames is None else row.frames.shape[1] for row in rows]
+    return pa.table({name: pa.array(values[name], kind) for name, kind in kinds.items()})
+
+
+def from_half_done(table: Any) -> Iterator[Row]:
+    """Turn such a table into rows.
+
+    Args:
+        table: as `half_done` makes it.
+
+    Yields:
+        The rows.
+    """
+    for start in range(table.num_rows):
+        (fields,) = table.slice(start, 1).to_pylist()
+        n_bands = fields.pop("n_bands")
+        if n_bands is not None:
+            fields["frames"] = np.frombuffer(fields["frames"], np.float32).reshape(-1, n_bands)
+        for name in ("scores", "embedding", "taggram"):
+            if fields[name] is not None:
+                fields[name] = np.array(fields[name], np.float32)
+        yield Row(**fields)

@@ -1,0 +1,61 @@
+"""What can go wrong with Ray before it starts, and what it is given."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from taggram.errors import CatalogueError, ConfigError
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
+
+from taggram.catalogue import _ray  # noqa: E402
+
+
+def files(n, size=10):
+    paths = [str(place) for place in range(n)]
+    return pa.table({"path": paths, "size": pa.array([size] * n, pa.int64())})
+
+
+def test_cluster_that_does_not_answer_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(CatalogueError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+        _ray._check_answers(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("address", ["head", "ray://head", "head:", "head:port"])
+def test_address_that_is_none_is_told(address):
+    with pytest.raises(ConfigError, match="wanted auto, HOST:PORT, or ray://HOST:PORT"):
+        _ray._check_answers(address)
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 5_000])
+def test_every_file_is_in_one_block(n):
+    blocks = _ray._blocks(files(n), 3)
+    assert [place for block in blocks for place in block["place"].to_pylist()] == list(range(n))
+    assert max(block.num_rows for block in blocks) <= _ray.BLOCK_ROWS
+
+
+def test_block_of_large_files_has_few():
+    blocks = _ray._blocks(files(1_000, size=_ray.BLOCK_BYTES // 4), 1)
+    assert {block.num_rows for block in blocks} == {4}
+
+
+def test_row_that_comes_twice_is_taken_once():
+    table = files(4).append_column("place", pa.array([0, 1, 2, 3]))
+    found = pa.concat_tables(_ray._each_once([table.slice(0, 2), table.slice(1, 2), table.slice(3), table], 4))
+    assert found["path"].to_pylist() == ["0", "1", "2", "3"]
+
+
+def test_row_that_never_comes_is_told():
+    table = files(4).append_column("place", pa.array([0, 1, 2, 3]))
+    with pytest.raises(CatalogueError, match="Ray gave 3 of 4 files; the same command goes on"):
+        list(_ray._each_once([table.slice(1)], 4))
+
+
+def test_machine_with_another_model_is_refused():
+    actor = _ray._MakesRows({"fingerprint": "a", "model": "net", "settings": {"over_time": False}})
+    with pytest.raises(CatalogueError, match="net or taggram is another"):
+        actor._check("b")
