@@ -22,7 +22,7 @@ RECIPES: dict[str, list[list[str]]] = {  # packages, a call of pip each
         ["setuptools<81", "tensorflow-cpu==2.15.1", "numpy<2", "librosa==0.10.2", "soundfile"],
         ["--no-deps", "musicnn==0.1.0"],
     ],
-    "frontends": [["torch", "torchaudio", "nnAudio", "librosa==0.11.0", "setuptools<81"]],
+    "frontends": [["torch", "torchaudio", "nnAudio", "librosa==0.11.0", "safetensors", "setuptools<81"]],
     "essentia": [["essentia-tensorflow==2.1b6.dev1389", "numpy<2"]],
 }
 

@@ -267,7 +267,7 @@ class SoundStream:
             # Divided, since the product of a limit and a rate may fall short of a whole number of frames.
             if (self._gauge.n_frames + len(block)) / self.source_rate > self.max_duration_s:
                 raise self._error(f"it is longer than the {self.max_duration_s:g} s allowed (--max-duration-s)")
-            mono = _mix_down(block) if self._channel is None else block[:, self._channel].copy()
+            mono = mix_down(block) if self._channel is None else block[:, self._channel].copy()
             self._gauge.add(mono, energy / block.shape[1])
             yield mono
             block = next(self._blocks, None)
@@ -591,6 +591,25 @@ def resampled(blocks: Iterable[Samples], source_rate: int, sample_rate: int) -> 
             yield given
 
 
+def mix_down(block: Samples) -> Samples:
+    """Take the mean over the channels.
+
+    Args:
+        block: (frames, channels).
+
+    Returns:
+        (frames,), a new array.
+    """
+    n_channels = block.shape[1]
+    if n_channels == 1:
+        mixed: Samples = block[:, 0].copy()
+    elif n_channels == 2:  # bit for bit the mean, in a twelfth of its time
+        mixed = (block[:, 0] + block[:, 1]) * np.float32(0.5)
+    else:
+        mixed = block.mean(axis=1, dtype=np.float32)
+    return mixed
+
+
 def looks_like_audio(path: Path) -> bool:
     """Tell whether a file in a folder should be tried: by its suffix, or else by how its content starts.
 
@@ -677,18 +696,6 @@ def _as_float32(samples: NDArray[Any]) -> Samples:
     """Turn samples of any type into float32; what is too large for it becomes infinite, and is refused later on."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(samples, dtype=np.float32)
-
-
-def _mix_down(block: Samples) -> Samples:
-    """Mean over the channels of (frames, channels), as a new array."""
-    n_channels = block.shape[1]
-    if n_channels == 1:
-        mixed: Samples = block[:, 0].copy()
-    elif n_channels == 2:  # bit for bit the mean, in a twelfth of its time
-        mixed = (block[:, 0] + block[:, 1]) * np.float32(0.5)
-    else:
-        mixed = block.mean(axis=1, dtype=np.float32)
-    return mixed
 
 
 def _claimed_s(container: av.container.InputContainer) -> float:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "musicnn.mtt"
 BATCH_SIZE = 16  # patches that the network sees at once
-BLOCK_S = 4.0  # sound that the front-end sees at once
+BLOCK_S = 16.0  # sound that the front-end sees at once: 1 MB
 ROUNDING = 1e-9  # of seconds times a rate, so that 2.992 s are 187 frames and not 186
 
 Progress = Callable[[float], None]

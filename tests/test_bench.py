@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sys
 
@@ -11,9 +12,12 @@ import soundfile
 from _at_hand import needs_weights
 from _sounds import RATE, noise
 
-from taggram.apps import bench
-from taggram.apps.bench import STEPS, Peer, Spread, StepClock, StepTagger, print_bench, ratios, run_rounds
+from taggram.apps import _bench_steps, bench
+from taggram.apps._bench_steps import ALONE, LIMIT, PEAK, STEPS, WHOLE, StepClock, StepTagger, alone, measure_steps
+from taggram.apps._peer import CPU, PEER_KEPT, Peer, original_program
+from taggram.apps.bench import Spread, print_bench, ratios, run_rounds, shares
 from taggram.errors import AudioError, ConfigError, TaggramError
+from taggram.models._summary import count_flops
 
 MODEL = "musicnn.mtt"
 STANDS_FOR_PEER = f"""#!{sys.executable}
@@ -21,7 +25,8 @@ import json, sys
 print(json.dumps({{"ready": True}}), flush=True)
 for line in sys.stdin:
     path = json.loads(line)
-    answer = {{"error": "EOFError"}} if "bad" in path else {{"user": 2.0, "kept": 0.5}}
+    user, kept = {{"s": 2.0, "cpu_s": 3.0, "scores": None}}, {{"s": 0.5, "cpu_s": 0.75, "scores": [[0.25, 0.5]]}}
+    answer = {{"error": "EOFError"}} if "bad" in path else {{"user": user, "kept": kept}}
     print(json.dumps(answer), flush=True)
 """
 
@@ -64,7 +69,7 @@ def test_spread_is_written_as_median_least_and_most():
 
 def test_a_step_is_counted_without_the_steps_within_it(monkeypatch):
     seconds = iter([0, 1, 3, 7, 10, 15])
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(_bench_steps.time, "perf_counter", lambda: next(seconds))
     clock = StepClock()
     with clock.step("outer"):
         assert list(clock.each("inner", iter("x"))) == ["x"]
@@ -77,7 +82,8 @@ def test_a_step_is_counted_without_the_steps_within_it(monkeypatch):
 @needs_weights(MODEL)
 def test_measuring_the_steps_tags_as_always(sound):
     with StepTagger(MODEL) as tagger:
-        assert set(tagger.steps(sound)) == set(STEPS)
+        assert set(tagger.steps(sound).seconds) == set(STEPS)
+        assert set(tagger.steps_alone(sound).seconds) == set(ALONE)
         assert (tagger.tag(sound).scores == bench.Tagger(MODEL, device="cpu").tag(sound).scores).all()
 
 
@@ -121,6 +127,36 @@ def test_made_up_clips_are_mp3_of_30_s_and_differ(tmp_path):
     assert (soundfile.read(first, 44_100)[0] != soundfile.read(second, 44_100)[0]).any()
 
 
+@needs_weights(MODEL)
+def test_the_limit_is_the_steps_alone_and_the_arithmetic_at_the_peak(sound):
+    with StepTagger(MODEL) as tagger:
+        figures = measure_steps(tagger, [sound], network_gflop=3.0)
+    for kind in ("", CPU):
+        of_steps = sum(figures[alone(step) + kind] for step in ALONE)
+        assert figures[LIMIT + kind] == pytest.approx(of_steps + 3.0 / figures[PEAK + kind])
+        assert figures[WHOLE + kind] == pytest.approx(sum(figures[step + kind] for step in STEPS))
+
+
+def test_a_path_in_which_nothing_is_lost_is_at_its_limit():
+    assert shares({LIMIT: [2.0, 3.0], WHOLE: [2.0, 4.0]}, "") == [1.0, 0.75]
+
+
+@needs_weights(MODEL)
+def test_what_pruning_leaves_out_is_no_work():
+    with StepTagger(MODEL) as tagger:
+        left = tagger._form.shares()
+        assert count_flops(tagger.model, shares=left) < 0.5 * count_flops(tagger.model)
+        assert count_flops(tagger.model, shares=dict.fromkeys(left, 1.0)) == count_flops(tagger.model)
+
+
+@needs_weights(MODEL)
+def test_bench_gives_json(sound, capsys):
+    print_bench([sound], model=MODEL, n_rounds=1, peer=None, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["n_files"]) == (MODEL, 1)
+    assert {WHOLE, WHOLE + CPU, LIMIT, LIMIT + CPU} <= told["rounds"].keys()
+
+
 # -- what goes wrong -----------------------------------------------------------------------------------------------
 
 
@@ -141,14 +177,24 @@ def test_a_peer_that_is_not_there_gives_the_recipe_and_exit_code_1(run_taggram, 
 
 def test_a_python_without_musicnn_gives_the_recipe():
     with pytest.raises(TaggramError, match=r"(?s)No module named 'musicnn'.*pip install --no-deps musicnn"):
-        Peer(sys.executable, MODEL)
+        Peer(sys.executable, original_program(MODEL))
 
 
 def test_a_file_that_the_peer_cannot_tag_is_told(peer):
-    with Peer(peer, MODEL) as original, pytest.raises(TaggramError, match=r"bad\.mp3: .*cannot tag it: EOFError"):
+    with (
+        Peer(peer, original_program(MODEL)) as original,
+        pytest.raises(TaggramError, match=r"bad\.mp3: .*cannot tag it: EOFError"),
+    ):
         original.measure(["good.mp3", "bad.mp3"])
+
+
+def test_seconds_and_scores_of_a_peer_are_kept(peer):
+    with Peer(peer, original_program(MODEL)) as original:
+        assert original.measure(["a.mp3", "b.mp3"])[PEER_KEPT + CPU] == 0.75
+        assert original.scores.keys() == {PEER_KEPT}
+        assert original.scores[PEER_KEPT]["b.mp3"].tolist() == [[0.25, 0.5]]
 
 
 def test_a_model_that_the_peer_has_not_is_told(peer):
     with pytest.raises(ConfigError, match="no weights for musicnn_big"):
-        Peer(peer, "musicnn_big.msd")
+        Peer(peer, original_program("musicnn_big.msd"))

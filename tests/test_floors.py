@@ -47,6 +47,7 @@ HOMES = {  # heavy package: the only places that may import it
         "apps/_looking",
         "apps/_server_network",
         "apps/bench",
+        "apps/_bench_steps",
         "apps/export",
         "catalogue/_worker",
         "apps/doctor",

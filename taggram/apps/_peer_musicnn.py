@@ -1,39 +1,23 @@
-"""The original musicnn, timed file by file. `bench.Peer` runs this file with the Python of another environment.
+"""The original musicnn, timed file by file. `_peer.Peer` runs this file with the Python of another environment.
 
-It takes the model's name as its argument and a path a line, as JSON, on standard input. On standard output it says that
-it is ready, once everything is imported and loaded, and then answers each path with the seconds of two ways to tag it:
+It takes the model's name as its argument, and measures two ways to tag a path, see `_peer_loop.py`:
 
-- user: `musicnn.tagger.top_tags`, as people call it. It builds the graph and a session anew for every file.
+- user: `musicnn.tagger.top_tags`, as people call it. It builds the graph and a session anew for every file, and gives
+  no scores.
 - kept: the library's own features, and all patches of the file in one run of a session that is kept.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taggram.apps._peer_loop import Ways
 
 
-def main() -> None:
-    """Answer paths until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the library prints how far it is
-    warnings.filterwarnings("ignore")
-    ways = make_ways(sys.argv[1])
-    answer(answers, {"ready": True})
-    for line in sys.stdin:
-        try:
-            answer(answers, {name: seconds_of(way, json.loads(line)) for name, way in ways.items()})
-        except Exception as error:  # the library raises whatever its decoders raise, often without a message
-            answer(answers, {"error": f"{type(error).__name__}: {error}".rstrip(": ")})
-
-
-def make_ways(model: str) -> dict[str, Callable[[str], object]]:
+def make_ways(model: str) -> Ways:
     """Load the library and a session that is kept.
 
     Args:
@@ -58,28 +42,18 @@ def make_ways(model: str) -> dict[str, Callable[[str], object]]:
         session = tf.compat.v1.Session(graph=graph)
         tf.compat.v1.train.Saver().restore(session, f"{Path(musicnn.__file__).parent / model}/")
 
-    def user(path: str) -> object:
-        return top_tags(path, model=model, print_tags=False)
+    def user(path: str) -> None:
+        top_tags(path, model=model, print_tags=False)
 
-    def kept(path: str) -> object:
+    def kept(path: str) -> Any:
         batch, _spectrogram = batch_data(path, n_frames, n_frames)
         return session.run(scores, {patches: batch, is_training: False})
 
     return {"user": user, "kept": kept}
 
 
-def seconds_of(way: Callable[[str], object], path: str) -> float:
-    """Measure one way over one path, in seconds."""
-    started = time.perf_counter()
-    way(path)
-    return time.perf_counter() - started
-
-
-def answer(stream: Any, message: dict[str, Any]) -> None:
-    """Write one line of JSON."""
-    stream.write(json.dumps(message) + "\n")
-    stream.flush()
-
-
 if __name__ == "__main__":
-    main()
+    sys.path.append(str(Path(__file__).parent))  # behind all others: no module here may stand in for one of its own
+    from _peer_loop import answer_paths  # type: ignore[import-not-found]
+
+    answer_paths(lambda: make_ways(sys.argv[1]))

@@ -9,61 +9,42 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Self, TypeVar
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import soundfile
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from taggram._processes import n_cores
+from taggram.apps._bench_steps import ALONE, LIMIT, PEAK, STEPS, WHOLE, Figures, StepTagger, alone, measure_steps
+from taggram.apps._peer import CPU, PEER_KEPT, PEER_USER, Peer, original_name, original_program
 from taggram.apps._progress import FileProgress
-from taggram.audio import Samples, SoundStream, Source
-from taggram.errors import ConfigError, TaggramError, printable
-from taggram.models import load_card
+from taggram.audio import Samples, SoundStream
+from taggram.errors import TaggramError, printable
 from taggram.results import Failure
-from taggram.tagger import Progress, Tagger, one_torch_thread
+from taggram.tagger import Tagger
 
-STEPS = ("decode", "downmix", "resample", "front-end", "network", "rest")
-WHOLE = "whole path, one thread"
 WORKERS = "whole path, workers"
-PEAK = "matrix product"
-PEER_USER = "musicnn, as called"
-PEER_KEPT = "musicnn, kept session"
 
 CLIP_S = 30.0
 CLIP_SAMPLE_RATE = 44_100
 N_CLIPS = 8  # made up where no file is named
-PEAK_SIZE = 1024  # rows and columns: three such matrices of float32 are 12 MB
-PEAK_RUNS = 20
+TABLE_WIDTH = 110  # characters, also where the terminal has fewer: figures that are cut tell nothing
 
-PEER_SCRIPT = Path(__file__).with_name("_peer_musicnn.py")
-PEER_RECIPE = """\
-An environment with the original musicnn is made by (Python 3.11):
-    python3.11 -m venv peer
-    peer/bin/pip install 'setuptools<81' tensorflow-cpu==2.15.1 'numpy<2' librosa==0.10.2 soundfile
-    peer/bin/pip install --no-deps musicnn==0.1.0
-and used by: taggram bench --peer peer/bin/python"""
-
-Figures = dict[str, float]
 Rounds = dict[str, list[float]]  # name of a figure: its value in each round
-Item = TypeVar("Item")
 
 
-def print_bench(files: Sequence[str], *, model: str, n_rounds: int, peer: Path | None) -> None:
+def print_bench(files: Sequence[str], *, model: str, n_rounds: int, peer: Path | None, as_json: bool = False) -> None:
     """Measure how fast this machine tags, and print the table.
 
     Args:
@@ -71,6 +52,7 @@ def print_bench(files: Sequence[str], *, model: str, n_rounds: int, peer: Path |
         model: "network.weights".
         n_rounds: how often each step is measured, at least 1.
         peer: Python of an environment with the original musicnn, or None.
+        as_json: print the figures of every round in place of the table, as one JSON object.
 
     Raises:
         AudioError: a file cannot be read.
@@ -81,27 +63,38 @@ def print_bench(files: Sequence[str], *, model: str, n_rounds: int, peer: Path |
             made_up_song(), Path(closing.enter_context(tempfile.TemporaryDirectory())), N_CLIPS
         )
         sound_s = sum(map(length_s, paths))
-        original = closing.enter_context(Peer(peer, model)) if peer else None
+        original = closing.enter_context(Peer(peer, original_program(model))) if peer else None
         tagger = closing.enter_context(StepTagger(model))
         network_gflop = sum(tagger.network_gflop(path) for path in paths) / len(paths)
         sources: list[Callable[[], Figures]] = [
-            lambda: measure_steps(tagger, paths),
+            lambda: measure_steps(tagger, paths, network_gflop),
             lambda: {WORKERS: workers_s(tagger, paths, n_cores())},
-            lambda: {PEAK: matmul_gflop_per_s()},
         ]
         if original is not None:
             sources.append(lambda: original.measure(paths))
         rounds = run_rounds(sources, n_rounds)
-        peer_note = original.note if original is not None else ""
+    if as_json:
+        print(
+            json.dumps({
+                "model": model, "machine": describe_machine(), "n_files": len(paths), "sound_s": sound_s,
+                "network_gflop": network_gflop, "n_workers": n_cores(), "rounds": rounds,
+            })
+        )  # fmt: skip
+        return
     console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(f"{model}, {len(paths)} files, {sound_s:.1f} s of sound, {n_rounds} rounds", markup=False)
     console.print(describe_machine(), markup=False)
     console.print()
     console.print(_make_table(rounds, len(paths) / sound_s))
     console.print()
-    for line in (*_ratio_lines(rounds, network_gflop), peer_note):
-        if line:
-            console.print(line, markup=False)
+    for line in _ratio_lines(rounds, network_gflop):
+        console.print(line, markup=False)
+    if original is not None:
+        console.print(
+            f"the original is musicnn 0.1.0 with {original_name(model)}, on all cores; ratios are to ours in workers.",
+            markup=False,
+        )
 
 
 # -- rounds --------------------------------------------------------------------------------------------------------
@@ -160,150 +153,6 @@ def ratios(rounds: Rounds, over: str, under: str) -> Spread:
 # -- what is measured ----------------------------------------------------------------------------------------------
 
 
-class StepClock:
-    """Adds up how long each of several nested steps takes, without the steps within it."""
-
-    def __init__(self) -> None:
-        self.seconds: Figures = defaultdict(float)
-        self._steps: list[str] = []
-        self._since = 0.0
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Count what is done within the `with` statement as this step."""
-        self._book()
-        self._steps.append(name)
-        try:
-            yield
-        finally:
-            self._book()
-            self._steps.pop()
-
-    def each(self, name: str, items: Iterator[Item]) -> Iterator[Item]:
-        """Count the making of each item as this step.
-
-        Args:
-            name: of the step.
-            items: what is made.
-
-        Yields:
-            The items.
-        """
-        while True:
-            with self.step(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
-
-    def _book(self) -> None:
-        """Add the time since the last change to the step that it was spent in."""
-        now = time.perf_counter()
-        if self._steps:
-            self.seconds[self._steps[-1]] += now - self._since
-        self._since = now
-
-
-class _StepStream(SoundStream):
-    """A sound whose decoding, downmix and resampling are measured.
-
-    Args:
-        source: as for `SoundStream`.
-        clock: adds up the steps.
-        **options: those of `SoundStream`.
-    """
-
-    def __init__(self, source: Source, clock: StepClock, **options: Any) -> None:
-        self._clock = clock
-        super().__init__(source, **options)
-
-    def _open(self, source: Source) -> Iterator[Samples]:
-        return self._clock.each("decode", super()._open(source))
-
-    def _mono_blocks(self) -> Iterator[Samples]:
-        return self._clock.each("downmix", super()._mono_blocks())
-
-    def __iter__(self) -> Iterator[Samples]:
-        return self._clock.each("resample", super().__iter__())
-
-
-class StepTagger(Tagger):
-    """A tagger that measures the steps of its path, in this process and on the CPU.
-
-    Args:
-        model: "network.weights".
-    """
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model, device="cpu")
-        self._clock = StepClock()
-
-    def steps(self, path: str) -> Figures:
-        """Tag one file with one torch thread.
-
-        Args:
-            path: the file.
-
-        Returns:
-            Seconds of each of `STEPS`, which add up to the whole path. "rest" is the cutting of patches and the result.
-        """
-        self._clock = StepClock()
-        with one_torch_thread(), self._clock.step("rest"):
-            self.tag(path)
-        return self._clock.seconds
-
-    def network_gflop(self, path: str) -> float:
-        """Count what the network multiplies and adds for one file.
-
-        Args:
-            path: the file.
-
-        Returns:
-            10^9 operations of matrix products and convolutions, a multiplication and an addition being two.
-        """
-        counter = FlopCounterMode(display=False)
-        n_flop = 0
-        with torch.inference_mode(), self._open(path) as sound:
-            for frames, starts, _ in self._stretches(self._rows(sound, None), self.batch_size):
-                with counter:
-                    self._form.scores(frames, starts, self.patch_frames)
-                n_flop += counter.get_total_flops()
-        return n_flop / 1e9
-
-    def _open(self, source: Source) -> SoundStream:
-        rate, longest_s = self.model.frontend.sample_rate, self.max_duration_s
-        return _StepStream(source, self._clock, sample_rate=rate, max_duration_s=longest_s)
-
-    def _rows(self, sound: SoundStream, progress: Progress | None) -> Iterator[tuple[Tensor, bool, bool]]:
-        return self._clock.each("front-end", super()._rows(sound, progress))
-
-    def _run(
-        self, sound: SoundStream, compute: Callable[[Tensor, list[int], int], Tensor], progress: Progress | None
-    ) -> tuple[Samples, bool]:
-        def timed(frames: Tensor, starts: list[int], n_frames: int) -> Tensor:
-            with self._clock.step("network"):
-                return compute(frames, starts, n_frames)
-
-        return super()._run(sound, timed, progress)
-
-
-def measure_steps(tagger: StepTagger, paths: Sequence[str]) -> Figures:
-    """Measure the steps over files.
-
-    Args:
-        tagger: tags them in this process.
-        paths: the files.
-
-    Returns:
-        Seconds a file of each of `STEPS`, and of `WHOLE`.
-    """
-    total_s: Counter[str] = Counter()
-    for path in paths:
-        total_s.update(tagger.steps(path))
-    figures = {step: total_s[step] / len(paths) for step in STEPS}
-    return {**figures, WHOLE: sum(figures.values())}
-
-
 def workers_s(tagger: Tagger, paths: Sequence[str], n_workers: int) -> float:
     """Measure the whole path in worker processes, which stay warm with the tagger.
 
@@ -326,122 +175,6 @@ def workers_s(tagger: Tagger, paths: Sequence[str], n_workers: int) -> float:
         if isinstance(result, Failure):
             raise TaggramError(f"{printable(result.path)}: {result.message}")
     return elapsed_s / len(tasks)
-
-
-def matmul_gflop_per_s() -> float:
-    """Measure the peak of this machine: the quickest of several large matrix products, float32, one thread.
-
-    Returns:
-        10^9 operations a second, a multiplication and an addition being two.
-    """
-    left, right = torch.rand(2, PEAK_SIZE, PEAK_SIZE)
-    best_s = float("inf")
-    with one_torch_thread():
-        for _ in range(PEAK_RUNS):
-            started = time.perf_counter()
-            torch.mm(left, right)
-            best_s = min(best_s, time.perf_counter() - started)
-    return 2 * PEAK_SIZE**3 / best_s / 1e9
-
-
-class Peer:
-    """The original musicnn in a process of another Python, kept alive so that its rounds take turns with ours.
-
-    To be used in a `with` statement.
-
-    Args:
-        python: the Python of an environment that has it.
-        model: our name of the model.
-
-    Raises:
-        TaggramError: it cannot be started.
-        ConfigError: its package has no such model.
-    """
-
-    def __init__(self, python: Path, model: str) -> None:
-        card = load_card(model)
-        if card.wheel is None:
-            raise ConfigError(f"the package of the original musicnn holds no weights for {model}.")
-        name = PurePosixPath(card.data_file.member).parent.name
-        self.note = (
-            f"the original is {card.wheel.requirement} with {name}, on all cores; ratios are to ours in workers."
-        )
-        self._told = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        command = [
-            str(python),
-            "-I",
-            str(PEER_SCRIPT),
-            name,
-        ]  # isolated: no module of ours may stand in for one of its own
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._told, env=quiet, encoding="utf-8"
-            )
-        except OSError as error:
-            self._told.close()
-            raise TaggramError(f"{printable(str(python))}: {error.strerror or error}.\n{PEER_RECIPE}") from error
-        try:
-            self._receive()
-        except EOFError as error:
-            self.close()
-            raise TaggramError(f"{printable(str(python))} cannot run musicnn: {error}.\n{PEER_RECIPE}") from error
-        except BaseException:
-            self.close()
-            raise
-
-    def measure(self, paths: Sequence[str]) -> Figures:
-        """Tag files in both ways, see `_peer_musicnn.py`.
-
-        Args:
-            paths: the files.
-
-        Returns:
-            Seconds a file of `PEER_USER` and `PEER_KEPT`.
-
-        Raises:
-            TaggramError: it failed.
-        """
-        answers = [self._ask(path) for path in paths]
-        return {
-            PEER_USER: sum(answer["user"] for answer in answers) / len(paths),
-            PEER_KEPT: sum(answer["kept"] for answer in answers) / len(paths),
-        }
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
-        self._told.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _ask(self, path: str) -> Figures:
-        try:
-            assert self._process.stdin is not None  # noqa: S101  # it is a pipe
-            self._process.stdin.write(json.dumps(path) + "\n")
-            self._process.stdin.flush()
-            answer = self._receive()
-        except (OSError, EOFError) as error:
-            raise TaggramError(f"{printable(path)}: the original musicnn ended: {error}.") from error
-        if "error" in answer:
-            raise TaggramError(f"{printable(path)}: the original musicnn cannot tag it: {answer['error']}.")
-        return answer
-
-    def _receive(self) -> dict[str, Any]:
-        """Read one answer, or raise EOFError with the last line that the process said."""
-        assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        line = self._process.stdout.readline()
-        if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        self._told.seek(0)
-        said = self._told.read().decode(errors="replace").strip()
-        raise EOFError(printable(said.rpartition("\n")[2].rstrip(".")) or "it said nothing")
 
 
 # -- sound ---------------------------------------------------------------------------------------------------------
@@ -544,17 +277,21 @@ def _make_table(rounds: Rounds, files_per_s: float) -> Table:
     """
     table = Table(box=None, pad_edge=False)
     table.add_column("step", no_wrap=True)
-    for heading in ("ms a file", "(min .. max)", "share", "s an hour of sound"):
+    for heading in ("ms a file", "(min .. max)", "share", "s an hour of sound", "CPU ms", "alone, CPU ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     whole_s = statistics.median(rounds[WHOLE])
     names = {WORKERS: f"whole path, {n_cores()} workers"}
-    for name in (*STEPS, WHOLE, WORKERS, PEER_USER, PEER_KEPT):
+    for name in (*STEPS, WHOLE, LIMIT, WORKERS, PEER_USER, PEER_KEPT):
         if name in rounds:
             spread = Spread.of([1000 * seconds for seconds in rounds[name]])
             share = f"{spread.median / whole_s / 10:.0f} %" if name in STEPS else ""
             hour_s = spread.median / 1000 * files_per_s * 3600
             extent = f"({spread.low:.1f} .. {spread.high:.1f})"
-            table.add_row(names.get(name, name), f"{spread.median:.1f}", extent, share, f"{hour_s:.2f}")
+            cpu_ms = [
+                f"{1000 * statistics.median(rounds[kind + CPU]):.1f}" if kind + CPU in rounds else ""
+                for kind in (name, alone(name))
+            ]
+            table.add_row(names.get(name, name), f"{spread.median:.1f}", extent, share, f"{hour_s:.2f}", *cpu_ms)
     return table
 
 
@@ -568,12 +305,21 @@ def _ratio_lines(rounds: Rounds, network_gflop: float) -> Iterator[str]:
     Yields:
         Lines to print.
     """
-    yield f"{PEAK}, one thread: {Spread.of(rounds[PEAK]):.0f} GFLOP/s"
+    peak = rounds[PEAK + CPU]
+    yield f"{PEAK}, one thread: {Spread.of(peak):.0f} GFLOP/s"
     of_peak = [
-        100 * network_gflop / seconds / gflop_per_s for seconds, gflop_per_s in zip(rounds["network"], rounds[PEAK])
+        100 * network_gflop / seconds / gflop_per_s for seconds, gflop_per_s in zip(rounds["network" + CPU], peak)
     ]
     yield f"network: {network_gflop:.2f} GFLOP a file, at {Spread.of(of_peak):.0f} % of that"
+    yield f"{LIMIT}: {', '.join(ALONE)}, each alone, and the network's GFLOP at the speed of the {PEAK}"
+    of_limit = [Spread.of([100 * share for share in shares(rounds, kind)]) for kind in (CPU, "")]
+    yield f"whole path: at {of_limit[0]:.0f} % of the limit in CPU seconds, at {of_limit[1]:.0f} % by the clock"
     yield f"{n_cores()} workers to one thread: {ratios(rounds, WHOLE, WORKERS):.2f} times as fast"
     for name in (PEER_USER, PEER_KEPT):
         if name in rounds:
             yield f"ours to {name}: {ratios(rounds, name, WORKERS):.1f} times as fast"
+
+
+def shares(rounds: Rounds, kind: str) -> list[float]:
+    """Say at which share of the limit the whole path is, in each round: 1 is a path in which nothing is lost."""
+    return [limit / whole for limit, whole in zip(rounds[LIMIT + kind], rounds[WHOLE + kind])]

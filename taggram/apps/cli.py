@@ -1057,11 +1057,12 @@ def bench(
     peer: Annotated[
         Path | None, Option("--peer", metavar="PYTHON", help="Python of an environment with the original musicnn.")
     ] = None,
+    kind: Annotated[Format, Option("--format", help="text, or json: the figures of every round.")] = Format.text,
 ) -> None:
-    """Measure how fast this machine tags, step by step."""
+    """Measure how fast this machine tags, step by step, and how near that is to its own limit."""
     from taggram.apps.bench import print_bench
 
-    print_bench(files or [], model=model, n_rounds=rounds, peer=peer)
+    print_bench(files or [], model=model, n_rounds=rounds, peer=peer, as_json=kind is Format.json)
 
 
 @app.command()

@@ -47,6 +47,14 @@ class InferenceForm(abc.ABC):
             (patches, n_features).
         """
 
+    def shares(self) -> dict[str, float]:
+        """Say how much of the work of the plain module's parts is left.
+
+        Returns:
+            Shares, 0 to 1, by the name of the part, such as "midend.0"; of a part that is not named all is left.
+        """
+        return {}
+
     def scores(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute the scores of patches of one stretch of a track.
 

@@ -1,9 +1,9 @@
 """musicnn made ready to tag: less than half of the work, at nearly the speed of the processor.
 
 Most filters of the front-end are constant (`_pruning`); only the live ones are computed, and for those the maximum over
-mel comes before bias, ReLU and batch norm. A convolution of one channel is slow, so each is made one of several channels
-along a single axis. Laid out as (batch, mels, frames, channels) these run at the speed of oneDNN's largest products, which
-on some processors is twice that of torch's own:
+mel comes before bias, ReLU and batch norm. A convolution of one channel is slow, so each is made one of several
+channels along a single axis. Laid out as (batch, mels, frames, channels) these run at the speed of oneDNN's largest
+products, which on some processors is twice that of torch's own:
 
     timbral   the 7 frames that a filter sees are 7 channels: what is left is a filter of 38 mels along the mels.
     temporal  a filter of 128 frames meets each mel band alone. 4 frames that follow each other are 4 channels of one
@@ -92,6 +92,14 @@ class MusiCNNForm(InferenceForm):
         pooled = torch.cat([layer.amax(2) for layer in layers] + [layer.mean(2) for layer in layers], 1)
         dense = F.linear(pooled, self.dense_weight, self.dense_bias)
         return dense.relu_().mul_(self.dense_scale).add_(self.dense_shift)
+
+    def shares(self) -> dict[str, float]:
+        """Say what pruning leaves; see `InferenceForm.shares`."""
+        model = cast("MusiCNN", self.model)
+        branches = (model.timbral, "timbral"), (model.temporal, "temporal")
+        names = [f"{name}.{index}" for blocks, name in branches for index in range(len(blocks))]
+        front = {name: bounds.is_live.float().mean().item() for name, bounds in zip(names, self.bounds)}
+        return {**front, "midend.0": self.is_live.float().mean().item()}
 
     def layer(self, name: str, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute a named layer, the pooled ones without what is pruned; see `InferenceForm.layer`."""

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -175,20 +175,34 @@ def list_layers(model: TaggingModel, n_frames: int | None = None) -> list[Layer]
     return list(rows.values())
 
 
-def count_flops(model: TaggingModel, n_frames: int | None = None) -> int:
+def count_flops(model: TaggingModel, n_frames: int | None = None, *, shares: Mapping[str, float] | None = None) -> int:
     """Count the floating-point operations of one patch, two for a multiplication and addition.
 
     Args:
         model: the network, on any device, "meta" included.
         n_frames: length of the patch; None is the one that the network was made for.
+        shares: of the operations of some parts, by name, how many are counted, as `InferenceForm.shares` gives them.
 
     Returns:
         Those of convolutions and matrix products; the front-end, pooling and what is elementwise are left out.
     """
     model = _without_storage(model)
+    spared: list[float] = []
+
+    def note(share: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
+            of_a_value = cast("Tensor", module.weight)[0].numel()  # multiplications
+            spared.append((1 - share) * 2 * of_a_value * out.numel())
+
+        return hook
+
+    for part, share in (shares or {}).items():
+        for module in model.get_submodule(part).modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+                module.register_forward_hook(note(share))
     with FlopCounterMode(display=False) as counter:
         _run(model, n_frames)
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops() - sum(spared))
 
 
 def list_features(model: TaggingModel, n_frames: int | None = None) -> list[Feature]:
@@ -257,7 +271,8 @@ def describe_module(module: nn.Module) -> str:
     Returns:
         Its class, kernel, width and stride where it has them.
     """
-    name = type(module).__name__
+    name = next((kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules.")), "")
+    name = type(module).__name__ if name in ("Module", "") else name  # torch's own, where it is one that learns quicker
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         stride = f", stride {_times(module.stride)}" if any(step != 1 for step in module.stride) else ""
         return f"{name} {_times(module.kernel_size)}, {module.out_channels}{stride}"

@@ -6,7 +6,7 @@ its live channels,
 
     a channel of ones: where it meets the next block's filters it adds the shifts, and the constants of the channels
         left out; as it is 0 in the padding, so are they, which no bias could do
-    zeros: up to a multiple of `LANES` channels, with which a convolution runs up to twice as fast
+    zeros: up to a multiple of `LANES` channels
 
 and both come out of a clamp whose ends are both 1 or both 0. All is laid out as (patches, frames, mels, channels).
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from taggram.models._blocks import ConvReluNorm
     from taggram.models.vgg import VGG
 
-LANES = 16  # floats of a vector register; channels come in multiples of it
+LANES = 4  # channels come in multiples of it: with more, the zeros cost more than even rows save
 KERNEL = 3  # frames and mels of every filter
 CHUNK_ROWS = 1024  # positions of the first block at once: their outputs, about 300 kB, stay in the cache
 WORTH_SHARING = 0.8  # of the rows of the patches one by one: sharing pays where the stretch has fewer
@@ -79,6 +79,13 @@ class VGGForm(InferenceForm):
         for block in self.others:
             pooled = block(pooled)
         return self.last.unpack(pooled).flatten(1)  # (patches, 2 * 128)
+
+    def shares(self) -> dict[str, float]:
+        """Say what pruning leaves, and the first pooling, which passes bands over; see `InferenceForm.shares`."""
+        live = [bounds.is_live.float().mean().item() for bounds in self.bounds]
+        first = live[0] / self.first.stride[1]
+        others = {f"blocks.{index}": before * own for index, (before, own) in enumerate(itertools.pairwise(live), 1)}
+        return {"blocks.0": first, **others}
 
     def _first_two(self, x: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Run the first two blocks, sharing among the patches whose rows fall together what it is worth to share."""
