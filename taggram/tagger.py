@@ -25,7 +25,7 @@ from taggram._workers import Task, Workers
 from taggram.audio import MAX_DURATION_S, Samples, SoundStream, Source, resampled
 from taggram.errors import ConfigError, KitError, check_above_zero
 from taggram.kit import Kit, open_kit
-from taggram.models._registry import Engine, is_model_file, title_of
+from taggram.models._registry import Engine, Precision, is_model_file, title_of
 from taggram.results import Embedding, Failure, Taggram
 
 if TYPE_CHECKING:
@@ -66,9 +66,13 @@ class Tagger:
             place of, and its patch; each patch is set to the same level, see `taggram/_patch_vectors.py`.
         engine: what runs the network: "torch", or "onnx" for onnxruntime on the CPU, which needs the extra `export`.
             Its graphs are exported once and kept in the cache; scores are the same.
+        precision: the numbers that the network computes in: "float32", or for speed at the cost of some accuracy
+            "bfloat16" or "int8"; docs/performance.md says how much. The front-end and the head stay in float32. Results
+            tell it among their notes. It needs a CPU, or for bfloat16 a GPU, with instructions for them.
 
     Raises:
-        ConfigError: an option makes no sense, such as a hop of 0.
+        ConfigError: an option makes no sense, such as a hop of 0, or the device or the network cannot compute in such
+            numbers.
         KitError: the kit is damaged, too new, or of another network's weights.
         UnknownNameError: there is no such model.
         WeightsError: the weights are not at hand and cannot be fetched.
@@ -90,8 +94,10 @@ class Tagger:
         options: Mapping[str, Any] | None = None,
         kit: Kit | str | PathLike[str] | None = None,
         engine: Engine = "torch",
+        precision: Precision = "float32",
     ) -> None:
         check_choice("engine", engine, get_args(Engine))
+        check_choice("precision", precision, get_args(Precision))
         check_above_zero(hop_s=hop_s, hop_frames=hop_frames, max_duration_s=max_duration_s)
         check_above_zero(patch_s=patch_s, patch_frames=patch_frames, batch_size=batch_size, block_s=block_s)
         if isinstance(model, PathLike):
@@ -102,12 +108,13 @@ class Tagger:
             "model": model, "device": device, "hop_s": hop_s, "hop_frames": hop_frames, "patch_s": patch_s,
             "patch_frames": patch_frames, "max_duration_s": max_duration_s, "batch_size": batch_size,
             "block_s": block_s, "frontend": dict(frontend or {}), "options": dict(options or {}), "kit": kit,
-            "engine": engine,
+            "engine": engine, "precision": precision,
         })  # fmt: skip
         import torch
 
         from taggram.models import create_model
         from taggram.models._inference import build_inference
+        from taggram.models._precision import check_precision
         from taggram.models._saved import load_model
 
         self.kit = None if kit is None else open_kit(kit)
@@ -138,6 +145,8 @@ class Tagger:
         self.device = find_device("cpu" if engine == "onnx" and device == "auto" else device)
         if engine == "onnx" and self.device.type != "cpu":
             raise ConfigError(f"device is {device!r}; engine 'onnx' computes on the CPU: say cpu, or engine 'torch'.")
+        check_precision(precision, engine, self.device)
+        self.precision = precision
         self.model.to(self.device)
         self.max_duration_s = max_duration_s
         self.batch_size = batch_size
@@ -146,7 +155,7 @@ class Tagger:
         self.hop_frames = self._frames(hop_s, hop_frames, self.patch_frames, "hop")
         self._block_samples = max(1, round(block_s * self.model.frontend.sample_rate))
         self._torch = torch
-        self._form = build_inference(self.model, self.patch_frames, self.hop_frames, engine)
+        self._form = build_inference(self.model, self.patch_frames, self.hop_frames, engine, precision)
         self._workers: dict[int | None, Workers] = {}
 
     def embedder(self, layers: Sequence[str], *, batch_size: int | None = None) -> PatchEmbedder:
@@ -528,7 +537,8 @@ class Tagger:
             own.append(f"shorter than a patch of {self.patch_s:.3f} s, repeated to fill one")
         if self.hop_frames > self.patch_frames:
             own.append(f"only {self.patch_s:.3f} s of every {self.hop_s:.3f} s were looked at")
-        return {"notes": (*sound.notes, *own), "unusual": (*sound.unusual, *own)}
+        asked_for = () if self.precision == "float32" else (f"network in {self.precision}",)
+        return {"notes": (*sound.notes, *own, *asked_for), "unusual": (*sound.unusual, *own)}
 
     # -- settings ------------------------------------------------------------------------------------------------------
 

@@ -173,7 +173,8 @@ def _tagger(settings: str) -> Tagger:
     """Load the network whose vectors are learned from; the last one is kept."""
     from taggram.tagger import Tagger
 
-    return Tagger(**{**json.loads(settings), "engine": "torch"}, device="cpu")  # it runs nothing, and needs no graph
+    usual = {"engine": "torch", "precision": "float32"}  # it runs nothing, and needs no other form
+    return Tagger(**{**json.loads(settings), **usual}, device="cpu")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def serve_models(
     *,
     kits: Sequence[str] = (),
     engine: str = "torch",
+    precision: str = "float32",
     host: str | None,
     port: int,
     token: str | None,
@@ -41,6 +42,7 @@ def serve_models(
         words: settings as KEY=VALUE.
         kits: files of kits. Without models and kits, the default model is offered.
         engine: what runs networks.
+        precision: the numbers that they compute in.
         host: address to listen on; None is this machine alone.
         port: port; 0 is any that is free.
         token: what requests must bear, or None.
@@ -66,8 +68,8 @@ def serve_models(
     if not models and not kits and asked is None:
         models = [DEFAULT_MODEL]
     wanted = [
-        *(TaggerSettings(DEFAULT_MODEL, None, max_duration_s, device, engine, kit=kit) for kit in kits),
-        *(TaggerSettings(model, None, max_duration_s, device, engine) for model in models),
+        *(TaggerSettings(DEFAULT_MODEL, None, max_duration_s, device, engine, kit, precision) for kit in kits),
+        *(TaggerSettings(model, None, max_duration_s, device, engine, precision=precision) for model in models),
     ]
     offered = [_offered(one) for one in wanted]
     collection = None
@@ -90,7 +92,8 @@ def serve_models(
 def _settings_of(catalogue: Catalogue, max_duration_s: float, device: str) -> TaggerSettings:
     """Give the settings of what tagged a catalogue."""
     used = catalogue.card["settings"]
-    return TaggerSettings(used["model"], None, max_duration_s, device, used["engine"], used["kit"])
+    precision = used.get("precision", "float32")  # which catalogues of an earlier version do not have
+    return TaggerSettings(used["model"], None, max_duration_s, device, used["engine"], used["kit"], precision)
 
 
 def _settings(given: dict[str, object]) -> ServiceSettings:
@@ -107,8 +110,8 @@ def _settings(given: dict[str, object]) -> ServiceSettings:
 def _offered(wanted: TaggerSettings) -> ServedModel:
     """Check a model or a kit, and have the weights at hand."""
     wanted.ready()
+    computing: dict[str, object] = {"engine": wanted.engine, "precision": wanted.precision}
     if wanted.kit is not None:
-        own: dict[str, object] = {"kit": wanted.kit}
-        return ServedModel(name=title_of(wanted.kit), settings=own | {"engine": wanted.engine}, is_kit=True)
+        return ServedModel(name=title_of(wanted.kit), settings={"kit": wanted.kit, **computing}, is_kit=True)
     name = title_of(wanted.model) if is_model_file(wanted.model) else wanted.model
-    return ServedModel(name=name, settings={"model": wanted.model, "engine": wanted.engine})
+    return ServedModel(name=name, settings={"model": wanted.model, **computing})

@@ -22,7 +22,7 @@ from taggram.apps._writing import FAILED, IN_FILES, Tally, outcome_of, tell_chan
 from taggram.errors import ConfigError, check_above_zero, printable
 from taggram.kit import Kit, is_kit
 from taggram.models import load_card
-from taggram.models._registry import ONNX_SUFFIX, Engine, is_model_file, model_file, read_cards
+from taggram.models._registry import ONNX_SUFFIX, Engine, Precision, is_model_file, model_file, read_cards
 from taggram.models._weights import ensure_weights
 from taggram.results import Embedding, Failure, Taggram
 from taggram.tagger import DEFAULT_MODEL
@@ -43,6 +43,7 @@ class TaggerSettings:
         device: what torch computes on.
         engine: what runs the network, "torch" or "onnx".
         kit: file of a kit, or None.
+        precision: the numbers that the network computes in, "float32", "bfloat16" or "int8".
     """
 
     model: str
@@ -51,6 +52,7 @@ class TaggerSettings:
     device: str
     engine: str = "torch"
     kit: str | None = None
+    precision: str = "float32"
 
     def ready(self) -> dict[str, Any]:
         """Check what can be checked without torch, and have the weights at hand.
@@ -66,6 +68,7 @@ class TaggerSettings:
         """
         check_above_zero(hop_s=self.hop_s, max_duration_s=self.max_duration_s)
         check_choice("--engine", self.engine, get_args(Engine))
+        check_choice("--precision", self.precision, get_args(Precision))
         model = self.model
         if self.kit is not None:
             kit = Kit.load(self.kit)

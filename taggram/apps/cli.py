@@ -106,6 +106,14 @@ Engine = Annotated[
         help="What runs the network; onnx is onnxruntime on the CPU, and needs the extra export.",
     ),
 ]
+Precision = Annotated[
+    str,
+    Option(
+        "--precision",
+        metavar="float32|bfloat16|int8",
+        help="Numbers that the network computes in; with fewer bits it is quicker, and scores are off a little.",
+    ),
+]
 Dataset = Annotated[str, Argument(metavar="NAME", help="One of those that `taggram data list` lists.")]
 Vectors = Annotated[
     Path | None,
@@ -207,6 +215,7 @@ def tag(
     workers: WorkerCount = None,
     device: Device = "auto",
     engine: Engine = "torch",
+    precision: Precision = "float32",
     write: Annotated[
         bool, Option("--write", help="Write the tags into the files too.", rich_help_panel=IN_FILES)
     ] = False,
@@ -270,7 +279,7 @@ def tag(
         raise ConfigError(f"--threshold is {threshold}; it must be from 0 to 1.")
     if top is None:
         top = default_top(threshold, kit if write else None)
-    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, kit)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, kit, precision)
     output = TagOutput(kind=kind, path=out, top=top, threshold=threshold, over_time=over_time, pictures=picture)
     into_files = None
     if write:
@@ -298,6 +307,7 @@ def embed(
     workers: WorkerCount = None,
     device: Device = "auto",
     engine: Engine = "torch",
+    precision: Precision = "float32",
 ) -> None:
     """Write embeddings, or any named layer, of each file.
 
@@ -306,7 +316,7 @@ def embed(
     """
     from taggram.apps._tagging import TaggerSettings, run_embedding
 
-    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine)
+    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, precision=precision)
     raise Exit(0 if run_embedding(paths, settings, out, layer=layer, mean=mean, n_workers=workers) else 1)
 
 
@@ -402,6 +412,7 @@ def listen(
     devices: Annotated[bool, Option("--devices", help="List the microphones, and do not listen.")] = False,
     device: Device = "auto",
     engine: Engine = "torch",
+    precision: Precision = "float32",
 ) -> None:
     """Show the tags of what is heard now: from a microphone, or from another program through a pipe.
 
@@ -416,7 +427,7 @@ def listen(
         return
     from taggram.apps._tagging import TaggerSettings
 
-    settings = TaggerSettings(model, hop_s, 100_000, device, engine, kit)
+    settings = TaggerSettings(model, hop_s, 100_000, device, engine, kit, precision)
     listen_to(source, settings, kind=kind, top=top, threshold=threshold, sample_rate=sample_rate, n_channels=n_channels)
 
 
@@ -827,6 +838,7 @@ def make(
     ] = 60.0,
     device: Device = "auto",
     engine: Engine = "torch",
+    precision: Precision = "float32",
 ) -> None:
     """Tag a whole collection into a folder, a row a file, and go on where an earlier run stopped.
 
@@ -839,7 +851,8 @@ def make(
         runner=runner, address=address, n_workers=workers, over_time=over_time, by_content=by_content, retry=retry,
         prune=prune, resume=resume, part_s=part_s,
     )  # fmt: skip
-    if not run_cataloguing(paths, TaggerSettings(model, hop_s, max_duration_s, device, engine, kit), out, options):
+    settings = TaggerSettings(model, hop_s, max_duration_s, device, engine, kit, precision)
+    if not run_cataloguing(paths, settings, out, options):
         raise Exit(1)
 
 
@@ -1007,6 +1020,7 @@ def serve(
     ] = None,
     device: Device = "auto",
     engine: Engine = "torch",
+    precision: Precision = "float32",
 ) -> None:
     """Tag sound for others: a REST service, and a page at its address.
 
@@ -1017,8 +1031,8 @@ def serve(
     from taggram.apps._serving import serve_models
 
     serve_models(
-        model or [], settings or [], kits=kit or [], engine=engine, host=host, port=port, token=token,
-        cors=cors or [], max_duration_s=max_duration_s, spool=spool, device=device, catalogue=catalogue,
+        model or [], settings or [], kits=kit or [], engine=engine, precision=precision, host=host, port=port,
+        token=token, cors=cors or [], max_duration_s=max_duration_s, spool=spool, device=device, catalogue=catalogue,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from taggram.frontends import FrontendConfig, create_frontend
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
     from taggram.models._onnx_file import OnnxFile
+    from taggram.models._registry import Precision
 
 Task = Literal["several", "one", "embedding", "features"]
 """What comes out: logits of tags of which several may hold at once (scores by sigmoid) or exactly one does (scores by
@@ -276,15 +277,22 @@ class TaggingModel(nn.Module, abc.ABC):
         nn.init.xavier_uniform_(head.weight)
         nn.init.zeros_(head.bias)
 
-    def inference(self) -> InferenceForm:
+    def inference(self, precision: Precision = "float32") -> InferenceForm:
         """Build the form of this network that tags quickest; its scores are those of the plain module.
+
+        Args:
+            precision: the numbers that features are computed in; with fewer bits than float32, scores are near those.
 
         Returns:
             A form of the weights as they are now: build it again after training.
+
+        Raises:
+            ConfigError: no layer of the network could compute in such numbers.
         """
         from taggram.models._inference import PlainForm
+        from taggram.models._precision import with_precision
 
-        return PlainForm(self)
+        return PlainForm(with_precision(self.eval(), precision))
 
     def check_patch_frames(self, n_frames: int) -> int:
         """Give the length of a patch back if the network takes it.

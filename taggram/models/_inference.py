@@ -7,6 +7,7 @@ the patches and runs the module, others prune and share. `build_inference` check
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,11 @@ from torch import Tensor
 from taggram.errors import WeightsError
 from taggram.frontends import RawFrames
 from taggram.models._lots import Lots
+from taggram.models._precision import check_accuracy, with_precision
 
 if TYPE_CHECKING:
     from taggram.models._contract import TaggingModel
-    from taggram.models._registry import Engine
+    from taggram.models._registry import Engine, Precision
 
 TOLERANCE = 1e-3  # largest difference of a feature x from the plain module's, as a share of 1 + |x|
 
@@ -29,10 +31,17 @@ class InferenceForm(abc.ABC):
 
     Args:
         model: the plain module; it is put in evaluation mode.
+        precision: the numbers that features are computed in.
     """
 
-    def __init__(self, model: TaggingModel) -> None:
+    def __init__(self, model: TaggingModel, precision: Precision = "float32") -> None:
         self.model = model.eval()
+        self.precision = precision
+
+    @functools.cached_property
+    def plain(self) -> PlainForm:
+        """What computes that which this form cannot, in the same numbers."""
+        return PlainForm(with_precision(self.model, self.precision))
 
     @abc.abstractmethod
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
@@ -82,7 +91,7 @@ class InferenceForm(abc.ABC):
         """
         if name == self.model.layers()[-1]:
             return self.features(frames, starts, n_frames)
-        return self.model.forward_layers(self.cut_patches(frames, starts, n_frames))[name]
+        return self.plain.layer(name, frames, starts, n_frames)
 
     def layers(self, names: Sequence[str], frames: Tensor, starts: Sequence[int], n_frames: int) -> list[Tensor]:
         """Compute several named layers for patches of one stretch of a track.
@@ -146,7 +155,13 @@ class PlainForm(InferenceForm):
 
 
 @torch.inference_mode()
-def build_inference(model: TaggingModel, n_frames: int, hop_frames: int, engine: Engine = "torch") -> InferenceForm:
+def build_inference(
+    model: TaggingModel,
+    n_frames: int,
+    hop_frames: int,
+    engine: Engine = "torch",
+    precision: Precision = "float32",
+) -> InferenceForm:
     """Build the form in which a model tags on its device, and check it against the plain module.
 
     Args:
@@ -154,12 +169,14 @@ def build_inference(model: TaggingModel, n_frames: int, hop_frames: int, engine:
         n_frames: length of the patches to come.
         hop_frames: step between them.
         engine: what is to run it.
+        precision: the numbers that features are computed in, which `check_precision` let pass.
 
     Returns:
         With torch, the quickest form on a CPU and the plain one elsewhere; with onnx, the one that compares each of
         its graphs with torch when it is first used.
 
     Raises:
+        ConfigError: the network cannot compute in such numbers, or its scores would be far off.
         WeightsError: the form does not give the plain module's features.
         MissingExtraError: onnxruntime is wanted and not installed.
     """
@@ -168,7 +185,12 @@ def build_inference(model: TaggingModel, n_frames: int, hop_frames: int, engine:
 
         return OnnxForm(model)
     plain = PlainForm(model)
-    form = model.inference() if next(model.parameters()).device.type == "cpu" else plain
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if precision != "float32":
+        form = model.inference(precision) if on_cpu else PlainForm(with_precision(model, precision))
+        check_accuracy(plain, form, precision, n_frames)
+        return form
+    form = model.inference() if on_cpu else plain
     if type(form) is not PlainForm:
         starts = [0] if hop_frames >= n_frames else [0, hop_frames]  # overlapping ones may share work
         shape = (model.frontend.n_bands, starts[-1] + n_frames)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -24,8 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taggram.models._blocks import ConvReluNorm, same_zeros
-from taggram.models._inference import InferenceForm, PlainForm
+from taggram.models._convolution import KINDS, Int8Convolution, Kind
+from taggram.models._inference import InferenceForm
 from taggram.models._pruning import (
+    LOG_MEL_LIMIT,
     Bounds,
     bias_of,
     block_bounds,
@@ -37,6 +40,7 @@ from taggram.models._pruning import (
 )
 
 if TYPE_CHECKING:
+    from taggram.models._registry import Precision
     from taggram.models.musicnn import MusiCNN
 
 FRAMES_AT_ONCE = 256  # that a group of filters is run on, at most about
@@ -44,19 +48,21 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {  # layers over all of a patch, 
     "mean_pool": lambda layer: layer.mean(2),
     "max_pool": lambda layer: layer.amax(2),
 }
+INT8_LIMIT = 7.0  # of a log-mel: a full-scale sine gives less than 6.6, and a step of rounding is 1/255 of it
 FRAMES_TOGETHER = 4  # in a step of a temporal filter: with more, more of it is zeros
 
 
 class MusiCNNForm(InferenceForm):
-    """A musicnn of any width, pruned, as matrix products.
+    """A musicnn of any width, pruned.
 
     Args:
         model: the plain module.
+        precision: the numbers that its convolutions compute in.
     """
 
     @torch.no_grad()
-    def __init__(self, model: MusiCNN) -> None:
-        super().__init__(model)
+    def __init__(self, model: MusiCNN, precision: Precision = "float32") -> None:
+        super().__init__(model, precision)
         branches = cast("list[ConvReluNorm]", [*model.timbral, *model.temporal])
         midend = cast("list[ConvReluNorm]", [*model.midend])
         self.bounds = [front_bounds(branch, model.bn_in) for branch in branches]
@@ -66,9 +72,13 @@ class MusiCNNForm(InferenceForm):
             for branch, bounds, after in zip(branches, self.bounds, rectifiers)
         ]
         n_timbral = len(model.timbral)
-        self.groups = [Timbral(filters[:n_timbral]), *map(Temporal, filters[n_timbral:])]
+        self.scale_in, self.shift_in = (float(part) for part in scale_and_shift(model.bn_in))
+        self.limit = INT8_LIMIT if precision == "int8" else LOG_MEL_LIMIT
+        kind = self._front_kind()
+        self.groups = [Timbral(filters[:n_timbral], kind), *(Temporal(some, kind) for some in filters[n_timbral:])]
 
         is_live = torch.cat([bounds.is_live for bounds in self.bounds])
+        self.bias = torch.cat([after.bias for after in rectifiers])[is_live, None].float()
         self.lower = torch.cat([after.lower for after in rectifiers])[is_live, None].float()
         self.upper = torch.cat([after.upper for after in rectifiers])[is_live, None].float()
         gain = torch.cat([after.gain for after in rectifiers])[is_live]
@@ -76,18 +86,20 @@ class MusiCNNForm(InferenceForm):
         offsets[is_live] = torch.cat([after.shift for after in rectifiers])[is_live]
         self.is_live, self.gain, self.offsets = is_live, gain.float(), offsets.float()
 
-        self.scale_in, self.shift_in = (float(part) for part in scale_and_shift(model.bn_in))
         weights = [block.conv.weight.double() for block in midend]  # (filters, channels, taps)
         constant = torch.einsum("fct,c->ft", weights[0], offsets)  # what the channel of ones adds
         weights[0] = torch.cat([weights[0][:, is_live] * gain[:, None], constant[:, None]], 1)
-        self.midend = [Midend(*layer) for layer in zip(midend, weights)]
+        # Few values of a layer of the mid-end are much larger than the others, which int8 rounds away, and there is
+        # little work in it.
+        midend_kind = KINDS["float32" if precision == "int8" else precision]
+        self.midend = [Midend(*layer, midend_kind) for layer in zip(midend, weights)]
         self.dense_weight, self.dense_bias = _fold_pooled(model, is_live, gain, offsets)
         self.dense_scale, self.dense_shift = (part.float() for part in scale_and_shift(model.bn_dense))
 
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute what the head sees; see `InferenceForm.features`."""
-        if not within_limit(frames):  # nothing is known of the pruned channels then
-            return PlainForm(self.model).features(frames, starts, n_frames)
+        if not within_limit(frames, self.limit):  # nothing is known of the pruned channels then
+            return self.plain.features(frames, starts, n_frames)
         layers = self._whole(frames, starts, n_frames)
         pooled = torch.cat([layer.amax(2) for layer in layers] + [layer.mean(2) for layer in layers], 1)
         dense = F.linear(pooled, self.dense_weight, self.dense_bias)
@@ -111,10 +123,17 @@ class MusiCNNForm(InferenceForm):
         """Compute named layers, all pooled ones in one pass; see `InferenceForm.layers`."""
         if not POOLS.keys() >= set(names):
             return super().layers(names, frames, starts, n_frames)
-        if not within_limit(frames):
-            return PlainForm(self.model).layers(names, frames, starts, n_frames)
+        if not within_limit(frames, self.limit):
+            return self.plain.layers(names, frames, starts, n_frames)
         whole = self._whole(frames, starts, n_frames)
         return [self._pooled(POOLS[name], whole) for name in names]
+
+    def _front_kind(self) -> Kind:
+        """Say how the front-end convolves: in int8 with one scale for all, so that patches that overlap can share."""
+        if self.precision != "int8":
+            return KINDS[self.precision]
+        ends = self.shift_in, self.limit * self.scale_in + self.shift_in
+        return partial(Int8Convolution, reach=(min(*ends, 0.0), max(*ends, 0.0)))
 
     def _pooled(self, pool: Callable[[Tensor], Tensor], whole: Sequence[Tensor]) -> Tensor:
         """Pool what `_whole` gives over the patch, and put the constants in for what is pruned."""
@@ -139,7 +158,7 @@ class MusiCNNForm(InferenceForm):
     def _rectify(self, *peaks: Tensor) -> Tensor:
         """Clamp what the groups found in a patch, (filters, frames) each, and join it with a channel of ones."""
         front = torch.cat([*peaks, peaks[0].new_ones(1, peaks[0].shape[1])])
-        live = front[:-1]
+        live = front[:-1].add_(self.bias)
         torch.maximum(live, self.lower, out=live)
         torch.minimum(live, self.upper, out=live)
         return front
@@ -174,16 +193,17 @@ class Timbral(FilterGroup):
 
     Args:
         filters: (filters, taps, mels) for each height; the taps are as many in all.
+        kind: how they convolve.
     """
 
-    def __init__(self, filters: Sequence[Tensor]) -> None:
+    def __init__(self, filters: Sequence[Tensor], kind: Kind) -> None:
         super().__init__(filters[0].shape[1])
-        self.weights = [_channels_last(of_height[..., None]) for of_height in filters if len(of_height)]
+        self.convolve = [kind(_channels_last(of_height[..., None])) for of_height in filters if len(of_height)]
 
     def _maxima(self, x: Tensor) -> Tensor:
         windows = x.unfold(1, self.n_taps, 1).transpose(1, 2)  # (batch, mels, n_out, taps)
         channels = windows.contiguous().permute(0, 3, 1, 2)  # (batch, taps, mels, n_out)
-        found = [_max_over_mel(F.conv2d(channels, weight)) for weight in self.weights]
+        found = [_max_over_mel(convolve(channels)) for convolve in self.convolve]
         return torch.cat([x.new_empty(len(x), 0, windows.shape[2]), *found], 1)
 
 
@@ -192,9 +212,10 @@ class Temporal(FilterGroup):
 
     Args:
         filters: (filters, taps, 1).
+        kind: how they convolve.
     """
 
-    def __init__(self, filters: Tensor) -> None:
+    def __init__(self, filters: Tensor, kind: Kind) -> None:
         super().__init__(filters.shape[1])
         self.n_filters = len(filters)
         n_steps = -(-(self.n_taps - 1) // FRAMES_TOGETHER) + 1  # that the filter sees, wherever in a step it starts
@@ -202,17 +223,20 @@ class Temporal(FilterGroup):
         for place in range(FRAMES_TOGETHER):
             weight[place, :, place : place + self.n_taps] = filters[:, :, 0]
         weight = torch.unflatten(weight.flatten(0, 1), 1, (n_steps, FRAMES_TOGETHER))
-        self.weight = _channels_last(weight.transpose(1, 2)[:, :, None])  # (together * filters, together, 1, steps)
+        self.n_steps = n_steps
+        if self.n_filters:
+            weight = weight.transpose(1, 2)[:, :, None]  # (together * filters, together, 1, steps)
+            self.convolve = kind(_channels_last(weight))
 
     def _maxima(self, x: Tensor) -> Tensor:
         n_out = x.shape[1] - self.n_taps + 1
         if not self.n_filters:
             return x.new_empty(len(x), 0, n_out)
-        n_steps = -(-n_out // FRAMES_TOGETHER) + self.weight.shape[3] - 1
+        n_steps = -(-n_out // FRAMES_TOGETHER) + self.n_steps - 1
         # To whole steps; what the filters find in the zeros is left out below.
         x = F.pad(x.transpose(1, 2), (0, n_steps * FRAMES_TOGETHER - x.shape[1]))  # (batch, mels, frames)
         steps = torch.unflatten(x, 2, (n_steps, FRAMES_TOGETHER)).permute(0, 3, 1, 2)
-        found = _max_over_mel(F.conv2d(steps, self.weight))  # (batch, together * filters, steps)
+        found = _max_over_mel(self.convolve(steps))  # (batch, together * filters, steps)
         places = torch.unflatten(found, 1, (FRAMES_TOGETHER, self.n_filters)).permute(0, 2, 3, 1)
         return places.flatten(2)[:, :, :n_out]
 
@@ -223,15 +247,17 @@ class Midend:
     Args:
         block: the plain layer.
         weight: (filters, channels, taps), in place of its own.
+        kind: how it convolves.
     """
 
-    def __init__(self, block: ConvReluNorm, weight: Tensor) -> None:
-        self.weight, self.bias = weight.float(), bias_of(block).float()
+    def __init__(self, block: ConvReluNorm, weight: Tensor, kind: Kind) -> None:
+        around = same_zeros(weight.shape[2])[0]  # before as after, since the taps are an odd number
+        self.convolve = kind(weight.float()[:, :, None], bias_of(block).float(), padding=(0, around))
         self.scale, self.shift = (part.float()[:, None] for part in scale_and_shift(block.bn))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give (batch, filters, frames)."""
-        return F.conv1d(x, self.weight, self.bias, padding="same").relu_().mul_(self.scale).add_(self.shift)
+        return self.convolve(x[:, :, None])[:, :, 0].relu_().mul_(self.scale).add_(self.shift)
 
 
 def front_bounds(branch: ConvReluNorm, norm_in: nn.BatchNorm2d) -> Bounds:

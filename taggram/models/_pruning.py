@@ -9,10 +9,11 @@ Maximum first. These networks take the maximum, over mel bands or over a pooling
 is a product with a filter. That rises with s * z, so the maximum can be taken of z, or of -z where s is negative, and
 bias, ReLU and norm come after it, on a fraction of the values. With u = max(sign(s) * z) the result is
 
-    |s| * clamp(u, lower, upper) + shift
+    |s| * clamp(u + b, lower, upper) + t
 
-where, with b taken times the sign too, shift = t + |s| * b and the clamp cuts at -b: from below for s >= 0, from above
-for s < 0. All but the clamp is linear, and goes into the weights of the next layer.
+with b taken times the sign too, and a clamp that cuts at 0: from below for s >= 0, from above for s < 0. What follows
+the clamp is linear, and goes into the weights of the next layer. What is cut off is 0, which all kinds of numbers have
+exactly; at any other end bfloat16 and int8 would round many values alike.
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ class Rectifier:
 
     Attributes:
         sign: (channels,), 1 or -1: what the filters are multiplied by before the maximum.
-        lower: (channels,), where the maximum is cut off from below.
-        upper: (channels,), where it is cut off from above.
+        bias: (channels,), what is added to the maximum.
+        lower: (channels,), where the sum is cut off from below: 0, or infinitely far away.
+        upper: (channels,), where it is cut off from above, likewise.
         gain: (channels,), what it is multiplied by then, not negative.
         shift: (channels,), what is added last.
     """
 
     sign: Tensor
+    bias: Tensor
     lower: Tensor
     upper: Tensor
     gain: Tensor
@@ -116,14 +119,13 @@ def rectifier(block: ConvReluNorm) -> Rectifier:
     """Prepare bias, ReLU and batch norm of a block to come after the maximum, for all channels, float64."""
     scale, shift = scale_and_shift(block.bn)
     sign = torch.where(scale < 0, -1.0, 1.0).double()
-    bias, gain = sign * bias_of(block), scale.abs()
-    infinity = torch.full_like(scale, torch.inf)
     return Rectifier(
         sign=sign,
-        lower=torch.where(sign > 0, -bias, -infinity),
-        upper=torch.where(sign > 0, infinity, -bias),
-        gain=gain,
-        shift=shift + gain * bias,
+        bias=sign * bias_of(block),
+        lower=torch.where(sign > 0, 0, -torch.inf),
+        upper=torch.where(sign > 0, torch.inf, 0),
+        gain=scale.abs(),
+        shift=shift,
     )
 
 
@@ -132,7 +134,7 @@ def bias_of(block: ConvReluNorm) -> Tensor:
     return cast(Tensor, block.conv.bias).detach().double()
 
 
-def within_limit(frames: Tensor) -> bool:
+def within_limit(frames: Tensor, limit: float = LOG_MEL_LIMIT) -> bool:
     """Tell whether a log-mel lies where the bounds hold. A float file 100 times too loud does not; neither does NaN."""
     low, high = frames.aminmax()
-    return bool((low >= 0) & (high <= LOG_MEL_LIMIT))
+    return bool((low >= 0) & (high <= limit))

@@ -24,6 +24,9 @@ ONNX_SUFFIX = ".onnx"  # of the file that `model.export_onnx` writes
 Engine = Literal["torch", "onnx"]
 """What runs a network: torch, in its quickest form, or onnxruntime."""
 
+Precision = Literal["float32", "bfloat16", "int8"]
+"""In which numbers a network computes; its front-end and its head always do in float32."""
+
 Builder = Callable[..., "TaggingModel"]
 BuilderT = TypeVar("BuilderT", bound=Builder)
 

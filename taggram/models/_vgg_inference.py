@@ -1,8 +1,8 @@
 """VGG made ready to tag: the constant channels left out, the maximum first, in the layout that oneDNN is quickest with.
 
-Every block is convolution, bias, ReLU, batch norm and max-pool. Here it is convolution, maximum and clamp; the sign of
-the norm goes into the filters, its scale and shift into those of the next block (`_pruning`). So a block carries, with
-its live channels,
+Every block is convolution, bias, ReLU, batch norm and max-pool. Here it is convolution, bias, maximum and clamp; the
+sign of the norm goes into the filters, its scale and shift into those of the next block (`_pruning`). So a block
+carries, with its live channels,
 
     a channel of ones: where it meets the next block's filters it adds the shifts, and the constants of the channels
         left out; as it is 0 in the padding, so are they, which no bias could do
@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taggram.models._inference import InferenceForm, PlainForm
+from taggram.models._convolution import KINDS, Kind
+from taggram.models._inference import InferenceForm
 from taggram.models._pruning import (
     Bounds,
     block_bounds,
@@ -37,6 +38,7 @@ from taggram.models._pruning import (
 
 if TYPE_CHECKING:
     from taggram.models._blocks import ConvReluNorm
+    from taggram.models._registry import Precision
     from taggram.models.vgg import VGG
 
 LANES = 4  # channels come in multiples of it: with more, the zeros cost more than even rows save
@@ -51,13 +53,14 @@ class VGGForm(InferenceForm):
 
     Args:
         model: the plain module.
+        precision: the numbers that its convolutions compute in, but for the first block's.
     """
 
     @torch.no_grad()
-    def __init__(self, model: VGG) -> None:
+    def __init__(self, model: VGG, precision: Precision = "float32") -> None:
         from taggram.models.vgg import POOLS
 
-        super().__init__(model)
+        super().__init__(model, precision)
         blocks = cast("list[ConvReluNorm]", [*model.blocks])
         self.bounds = network_bounds(blocks, input_bounds(model.bn_in))
         self.scale_in, self.shift_in = (float(part) for part in scale_and_shift(model.bn_in))
@@ -65,7 +68,7 @@ class VGGForm(InferenceForm):
         pools = POOLS[model.pooling]
         self.first = FirstBlock(blocks[0], channels[0], *pools[0])
         self.second, *self.others = (
-            Block(block, before, after, size)
+            Block(block, before, after, size, KINDS[precision])
             for block, before, after, (size, _) in zip(blocks[1:], channels, channels[1:], pools[1:])
         )
         self.last = channels[-1]
@@ -73,7 +76,7 @@ class VGGForm(InferenceForm):
     def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Compute what the head sees; see `InferenceForm.features`."""
         if not within_limit(frames):  # nothing is known of the pruned channels then
-            return PlainForm(self.model).features(frames, starts, n_frames)
+            return self.plain.features(frames, starts, n_frames)
         x = frames.t() * self.scale_in + self.shift_in  # (frames, mels)
         pooled = self._first_two(x, starts, n_frames)  # (patches, 46, 24, channels)
         for block in self.others:
@@ -90,9 +93,10 @@ class VGGForm(InferenceForm):
     def _first_two(self, x: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
         """Run the first two blocks, sharing among the patches whose rows fall together what it is worth to share."""
         pooled: dict[int, Tensor] = {}
+        may_share = self.precision != "int8"  # whose scale is that of a patch
         for phase in range(self.first.stride[0]):
             alike = [start for start in starts if start % self.first.stride[0] == phase]
-            if alike and alike[-1] - alike[0] < (len(alike) - 1) * n_frames * WORTH_SHARING:
+            if may_share and alike and alike[-1] - alike[0] < (len(alike) - 1) * n_frames * WORTH_SHARING:
                 pooled.update(zip(alike, self._shared(x, alike, n_frames)))
             else:
                 pooled.update((start, self._alone(x[start : start + n_frames])) for start in alike)
@@ -140,6 +144,8 @@ class Channels:
         ends = torch.zeros(2, self.n_carried, dtype=torch.float64)
         ends[:, : len(self.live)] = torch.stack([after.lower, after.upper])[:, self.live]
         ends[:, len(self.live)] = 1
+        self.bias = torch.zeros(self.n_carried)
+        self.bias[: len(self.live)] = after.bias[self.live].float()
         self.lower, self.upper = ends.float()
 
     def filters_onto(self, weight: Tensor) -> Tensor:
@@ -212,7 +218,7 @@ class FirstBlock:
             torch.mm(some, self.weights[0], out=found)
             for weight in self.weights[1:]:
                 torch.maximum(found, torch.mm(some, weight), out=found)
-            self.channels.clamp_(found)
+            self.channels.clamp_(found.add_(self.channels.bias))
         return peaks
 
 
@@ -224,11 +230,13 @@ class Block:
         before: how its input is carried.
         after: how its output is carried.
         size: of the pooling, and its stride.
+        kind: how it convolves.
     """
 
-    def __init__(self, block: ConvReluNorm, before: Channels, after: Channels, size: Window) -> None:
+    def __init__(self, block: ConvReluNorm, before: Channels, after: Channels, size: Window, kind: Kind) -> None:
         weight = after.filters_onto(before.filters_from(block.conv.weight.double()))
-        self.weight = weight.float().contiguous(memory_format=torch.channels_last)
+        weight = weight.float().contiguous(memory_format=torch.channels_last)
+        self.conv = kind(weight, after.bias, padding=(1, 1))
         self.channels, self.size = after, size
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -237,7 +245,7 @@ class Block:
 
     def convolve(self, x: Tensor) -> Tensor:
         """Convolve, and take the maximum over neighbouring mels."""
-        found = F.conv2d(x.permute(0, 3, 1, 2), self.weight, padding=1).permute(0, 2, 3, 1)
+        found = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return max_of_neighbours(found, 2, self.size[1])
 
     def pool(self, x: Tensor) -> Tensor:

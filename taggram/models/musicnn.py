@@ -29,6 +29,7 @@ from taggram.models._registry import register_model
 
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
+    from taggram.models._registry import Precision
 
 PAPER = "Pons and Serra, ISMIR 2019"
 TIMBRAL_MELS = (38, 67)  # heights of the timbral kernels: int(0.4 * 96), int(0.7 * 96)
@@ -109,11 +110,11 @@ class MusiCNN(TaggingModel):
         """Start the head like every other kernel of the released checkpoints."""
         he_truncated_normal_(head)
 
-    def inference(self) -> InferenceForm:
-        """Build the pruned form: the same scores from less than half of the work."""
+    def inference(self, precision: Precision = "float32") -> InferenceForm:
+        """Build the pruned form: the same scores from less than half of the work; see `TaggingModel.inference`."""
         from taggram.models._musicnn_inference import MusiCNNForm
 
-        return MusiCNNForm(self)
+        return MusiCNNForm(self, precision)
 
 
 @register_model(paper=PAPER, n_tags=50)

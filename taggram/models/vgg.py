@@ -20,6 +20,7 @@ from taggram.models._registry import register_model
 
 if TYPE_CHECKING:
     from taggram.models._inference import InferenceForm
+    from taggram.models._registry import Precision
 
 N_FILTERS = 128  # of every block
 Pooling = Literal["library", "trained"]
@@ -76,11 +77,11 @@ class VGG(TaggingModel):
         """Start the head like every other kernel of the released checkpoints."""
         he_truncated_normal_(head)
 
-    def inference(self) -> InferenceForm:
-        """Build the pruned form: the same scores from less than half of the work."""
+    def inference(self, precision: Precision = "float32") -> InferenceForm:
+        """Build the pruned form: the same scores from less than half of the work; see `TaggingModel.inference`."""
         from taggram.models._vgg_inference import VGGForm
 
-        return VGGForm(self)
+        return VGGForm(self, precision)
 
 
 @register_model(paper="Pons and Serra, ISMIR 2019", n_tags=50)
