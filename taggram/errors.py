@@ -60,6 +60,14 @@ class CatalogueError(TaggramError, RuntimeError):
     """A catalogue that is not there, damaged, too new, or being written by another process."""
 
 
+class PartsChangedError(CatalogueError):
+    """Parts of a catalogue that were merged or taken out while they were read."""
+
+
+class TooLongQuestionError(CatalogueError):
+    """A question to a catalogue that takes longer than allowed, or that nobody waits for any more."""
+
+
 class ExportError(TaggramError, RuntimeError):
     """A network that cannot be written as ONNX, or does not answer there as it does in torch."""
 

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -18,13 +20,16 @@ pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'tagg
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 
 import taggram
+from taggram.catalogue import _embeddings as embeddings
 from taggram.catalogue import _neighbours as neighbours
+from taggram.catalogue import asking
 from taggram.catalogue import duplicates as duplicating
 from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import UnitVectors
 from taggram.catalogue.asking import Catalogue
 from taggram.catalogue.journal import Journal, open_catalogue
-from taggram.errors import AudioError, CatalogueError, ConfigError, UnknownNameError
+from taggram.catalogue.rows import load_pyarrow
+from taggram.errors import AudioError, CatalogueError, ConfigError, TooLongQuestionError, UnknownNameError
 
 N = 40
 
@@ -95,6 +100,76 @@ def test_tag_that_is_called_like_a_column_is_found(tmp_path):
     assert list(taggram.Catalogue(folder).find("tag:size > 0.5")) == [{"path": "/b", "tag:size": pytest.approx(0.9)}]
 
 
+def test_tag_that_is_called_like_a_column_of_the_database_is_found(tmp_path):
+    rows = [row("/a", [0.1]), row("/b", [0.9])]
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", rows, card=card_of(["file_row_number"])))
+    assert paths(catalogue.find("file_row_number > 0.5")) == ["/b"]
+    assert len(catalogue.nearest(np.ones(SIZE, np.float32))) == 2
+
+
+@pytest.mark.parametrize("expression", ["error contains 'sound'", "error = 'x'", "guitar > 0.5", "error != 'x'"])
+def test_not_finds_what_is_not_found_without_it(tmp_path, expression):
+    rows = [row("/low", [0.1] * 4), row("/high", [0.9] * 4), row("/nan", [np.nan] * 4), row("/failed", None)]
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", rows))
+    everything = " or error = ''"  # which names the error, so that files that failed are asked for
+    found = paths(catalogue.find(f"({expression}){everything}"))
+    others = paths(catalogue.find(f"not ({expression}){everything}"))
+    assert sorted(found + others) == sorted(["/low", "/high", "/nan", "/failed"])
+
+
+def test_score_that_is_no_number_fits_nothing_comes_last_and_is_none(tmp_path):
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", [row("/nan", [np.nan] * 4), row("/y", [0.9] * 4)]))
+    assert paths(catalogue.find("guitar > 0.5")) == ["/y"]
+    assert [(track["path"], track["guitar"]) for track in catalogue.find("order by guitar desc")] == [
+        ("/y", pytest.approx(0.9)), ("/nan", None),
+    ]  # fmt: skip
+    assert catalogue.statistics().tags[0].mean == pytest.approx(0.9)
+
+
+def test_time_beyond_the_year_9999_is_written(tmp_path):
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", [row("/x", [0.1] * 4, modified_us=2**62)]))
+    assert next(catalogue.find("order by modified"))["modified"].startswith("148108-07-06T")
+
+
+def test_path_that_is_no_utf8_is_found_as_it_was_written(tmp_path):
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", [row("/caf\\udce9.mp3", [0.1] * 4)]))
+    assert len(list(catalogue.find("path contains '/caf\udce9'"))) == 1
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 10**30, 1.5, True])
+def test_limit_without_sense_is_refused(catalogue, limit):
+    with pytest.raises(ConfigError, match="limit is"):
+        catalogue.find("", limit=limit)
+
+
+def test_more_can_be_asked_for_than_is_named(catalogue):
+    assert next(catalogue.find("guitar > 0.38", also=["piano", "size"])) == {
+        "path": "/music/039.mp3", "guitar": pytest.approx(0.39), "piano": pytest.approx(0.61), "size": 1039,
+    }  # fmt: skip
+    with pytest.raises(UnknownNameError, match="Did you mean guitar"):
+        catalogue.find("", also=["guitr"])
+
+
+def test_catalogue_that_was_closed_says_so(folder):
+    catalogue = Catalogue(folder)
+    catalogue.close()
+    with pytest.raises(CatalogueError, match="was closed"):
+        list(catalogue.find(""))
+
+
+def test_parts_on_another_disk_are_read(folder, tmp_path):
+    (folder / "parts").rename(tmp_path / "elsewhere")
+    (folder / "parts").symlink_to(tmp_path / "elsewhere")
+    assert len(list(Catalogue(folder).find(""))) == N
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 here")
+def test_folder_whose_name_is_no_utf8_is_told(folder, tmp_path):
+    other = folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    with pytest.raises(CatalogueError, match="no UTF-8"):
+        Catalogue(other)
+
+
 def test_catalogue_without_files_finds_nothing(tmp_path):
     write_catalogue(tmp_path / "c")
     assert list(Catalogue(tmp_path / "c").find("guitar > 0")) == []
@@ -134,6 +209,113 @@ def test_question_that_takes_too_long_is_given_up(folder):
     slow = "SELECT count(*) FROM rows, range(10000000) a, range(1000) b WHERE a.range % 7 = b.range % 11"
     with pytest.raises(CatalogueError, match="longer than"):
         list(Table(folder, timeout_s=0.2).ask(open_catalogue(folder).parts, slow))
+
+
+# -- asked while it is written to ------------------------------------------------------------------------------------
+
+
+def merge(journal):
+    """Merge all parts into one, or divide the one into two."""
+    pa = load_pyarrow()
+    names = list(journal.parts)
+    whole = pa.concat_tables([pa.parquet.read_table(journal.path_of(name)) for name in names])
+    first = journal.new_name()
+    pieces = [whole] if len(names) > 1 else [whole.slice(0, 20), whole.slice(20)]
+    journal.commit({first.replace("part-", f"part-{i}"): piece for i, piece in enumerate(pieces)}, drop=names)
+
+
+class Killed(BaseException):
+    """Ends a writer where it is."""
+
+
+@pytest.mark.parametrize("moment", ["replace", "unlink"])
+def test_nothing_is_missing_where_a_writer_was_killed_after_its_line(folder, catalogue, monkeypatch, moment):
+    before = sorted(paths(catalogue.find("")))
+    near = catalogue.similar("/music/003.mp3", n=N)
+
+    def kill(path, *arguments, **options):
+        raise Killed
+
+    with monkeypatch.context() as patch, Journal(folder) as journal:
+        append = journal._append
+
+        def append_and_die(*arguments):
+            append(*arguments)
+            patch.setattr(type(folder), moment, kill)
+
+        patch.setattr(journal, "_append", append_and_die)
+        with pytest.raises(Killed):
+            merge(journal)
+    for one in (catalogue, Catalogue(folder)):
+        assert sorted(paths(one.find(""))) == before
+        assert sorted(one.similar("/music/003.mp3", n=N)) == sorted(near)
+
+
+def test_answers_are_whole_while_parts_are_merged(folder, catalogue):
+    """Questions are asked at each step of a writer that something else could be seen at."""
+    expected = sorted(paths(catalogue.find("")))
+    seen = []
+
+    def ask(*_):
+        seen.append((sorted(paths(catalogue.find(""))), len(catalogue.similar("/music/003.mp3", n=N))))
+
+    with Journal(folder) as journal:
+        for step in ("replace", "unlink"):
+            real = getattr(type(folder), step)
+            with pytest.MonkeyPatch.context() as patch:
+                busy = []
+
+                def watched(path, *arguments, real=real, busy=busy, **options):
+                    if not busy and "cache" not in path.parts:
+                        busy.append(1)
+                        ask()
+                        busy.clear()
+                    return real(path, *arguments, **options)
+
+                patch.setattr(type(folder), step, watched)
+                merge(journal)
+                merge(journal)
+    assert len(seen) >= 6
+    assert all(one == (expected, N - 1) for one in seen)
+
+
+def test_parts_that_go_while_they_are_looked_up_are_asked_for_anew(folder, catalogue, monkeypatch):
+    ask = Table.ask
+    merged = []
+
+    def merges_first(self, *arguments, **options):
+        if not merged:
+            merged.append(1)
+            with Journal(folder) as journal:
+                merge(journal)
+        return ask(self, *arguments, **options)
+
+    catalogue.prepare()
+    monkeypatch.setattr(Table, "ask", merges_first)
+    assert len(list(catalogue.find(""))) == N
+    merged.clear()
+    assert len(catalogue.nearest(np.ones(SIZE, np.float32), n=N)) == N
+
+
+def test_part_that_is_gone_is_told_with_its_name(folder, catalogue):
+    part = open_catalogue(folder).parts[0]
+    part.unlink()
+    with pytest.raises(CatalogueError, match=f"{part.name} is missing or damaged.*taggram catalogue"):
+        list(catalogue.find(""))
+
+
+def test_journal_that_is_gone_is_told(folder, catalogue):
+    (folder / "manifest.jsonl").unlink()
+    with pytest.raises(CatalogueError, match=r"manifest\.jsonl is missing"):
+        list(catalogue.find(""))
+
+
+def test_question_that_nobody_waits_for_is_stopped(folder):
+    stop = threading.Event()
+    stop.set()
+    slow = "SELECT count(*) FROM rows, range(10000000) a, range(1000) b WHERE a.range % 7 = b.range % 11"
+    with pytest.raises(TooLongQuestionError, match="nobody waits"):
+        list(Table(folder).ask(open_catalogue(folder).parts, slow, stop=stop))
 
 
 # -- similar -----------------------------------------------------------------------------------------------------------
@@ -224,16 +406,74 @@ def test_place_for_the_cache_that_is_taken_is_told_and_answered_without(folder, 
     assert "decoded each time" in caplog.text
 
 
-def test_index_is_kept_and_built_anew_when_parts_change(folder, catalogue, monkeypatch):
-    built = []
-    build = neighbours.Neighbours._build
-    monkeypatch.setattr(neighbours.Neighbours, "_build", lambda self: built.append(1) or build(self))
+@pytest.fixture
+def added(monkeypatch):
+    """How many rows were added to an index, each time."""
+    added = []
+    extend = embeddings.extend_index
+
+    def counted(vectors, old=None, told=None):
+        missing = range(len(vectors.parts)) if old is None else old.missing
+        added.append(sum(vectors.n_rows[place] for place in missing))
+        return extend(vectors, old, told)
+
+    monkeypatch.setattr(embeddings, "extend_index", counted)
+    return added
+
+
+def test_index_is_built_once_and_kept(folder, catalogue, added):
     for one in (catalogue, catalogue, Catalogue(folder)):
         one.similar("/music/003.mp3", search="index")
-    assert len(built) == 1
-    write_catalogue(folder, some_rows(5, first=100))
+    assert added == [N + 1]
+
+
+def test_rows_that_came_since_are_compared_and_not_indexed(folder, catalogue, added):
     catalogue.similar("/music/003.mp3", search="index")
-    assert (len(built), len(list((folder / "cache").rglob("*.usearch")))) == (2, 1)
+    write_catalogue(folder, some_rows(5, first=100))
+    wanted = some_rows(5, first=100)[2].embedding
+    for one in (catalogue, Catalogue(folder)):
+        assert one.nearest(wanted, n=7, search="index") == by_hand(folder, wanted)[:7]
+    assert added == [N + 1]
+
+
+def test_many_rows_that_came_since_are_added_to_the_index(folder, catalogue, added, monkeypatch):
+    monkeypatch.setattr(asking, "MOST_MISSING", 4)
+    catalogue.similar("/music/003.mp3", search="index")
+    write_catalogue(folder, some_rows(5, first=100))
+    wanted = some_rows(5, first=100)[2].embedding
+    for one in (catalogue, Catalogue(folder)):
+        assert one.nearest(wanted, n=7, search="index") == by_hand(folder, wanted)[:7]
+    assert added == [N + 1, 5]
+    assert len(list((folder / "cache").rglob("*.usearch"))) == 1
+
+
+def test_rows_of_parts_that_are_gone_are_passed_over(folder, catalogue, added):
+    wanted = some_rows()[3].embedding
+    catalogue.nearest(wanted, search="index")
+    with Journal(folder) as journal:
+        journal.commit({}, drop=list(journal.parts)[1:])
+    assert catalogue.nearest(wanted, n=N, search="index") == by_hand(folder, wanted)
+    assert added == [N + 1]
+
+
+def test_index_whose_parts_are_mostly_gone_is_built_anew(folder, catalogue, added):
+    wanted = some_rows()[3].embedding
+    catalogue.nearest(wanted, search="index")
+    with Journal(folder) as journal:
+        journal.commit({}, drop=list(journal.parts)[:1])
+    assert catalogue.nearest(wanted, n=3, search="index") == by_hand(folder, wanted)[:3]
+    assert added == [N + 1, N + 1 - 25]
+
+
+def test_search_of_itself_builds_no_index_and_asks_one_that_is_there(folder, catalogue, added, monkeypatch):
+    monkeypatch.setattr(asking, "EXACT_ROWS", 10)
+    wanted = some_rows()[3].embedding
+    assert catalogue.nearest(wanted, n=3) == by_hand(folder, wanted)[:3]
+    assert (added, catalogue.index_recall) == ([], None)
+    catalogue.nearest(wanted, search="index")
+    other = Catalogue(folder)
+    assert other.nearest(wanted, n=3) == by_hand(folder, wanted)[:3]
+    assert (added, other.index_recall) == ([N + 1], catalogue.index_recall)
 
 
 def test_recall_of_the_index_is_measured(catalogue):
@@ -242,12 +482,34 @@ def test_recall_of_the_index_is_measured(catalogue):
     assert 0.9 < catalogue.index_recall <= 1
 
 
-def test_damaged_index_is_told(folder, catalogue):
-    catalogue.similar("/music/003.mp3", search="index")
-    (index,) = (folder / "cache").rglob("*.usearch")
-    index.write_bytes(b"no index")
-    with pytest.raises(CatalogueError, match="remove it"):
-        Catalogue(folder).similar("/music/003.mp3", search="index")
+@pytest.mark.parametrize("name", ["*.usearch", "index.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"no index"])
+def test_damaged_index_is_passed_over_and_built_anew(folder, catalogue, caplog, name, content):
+    wanted = some_rows()[3].embedding
+    catalogue.nearest(wanted, search="index")
+    next((folder / "cache").rglob(name)).write_bytes(content)
+    assert Catalogue(folder).nearest(wanted, n=3, search="index") == by_hand(folder, wanted)[:3]
+    assert "the index is passed over" in caplog.text
+
+
+def test_index_that_finds_the_disk_full_is_used_and_not_kept(folder, catalogue, caplog, monkeypatch):
+    class Full(type(neighbours._new_index(SIZE))):
+        def save(self, path):
+            raise RuntimeError("No space left on device")  # as usearch does
+
+    monkeypatch.setattr(
+        neighbours, "_new_index", lambda size: Full(ndim=size, metric="cos", dtype="f16", expansion_add=128)
+    )
+    wanted = some_rows()[3].embedding
+    assert catalogue.nearest(wanted, n=3, search="index") == by_hand(folder, wanted)[:3]
+    assert "No space left" in caplog.text
+    assert not [*(folder / "cache").rglob("*.usearch"), *(folder / "cache").rglob("index.json")]
+
+
+@pytest.mark.parametrize("shape", [3, (1, SIZE), ()])
+def test_embedding_of_another_size_is_refused(catalogue, shape):
+    with pytest.raises(ConfigError, match="has the shape"):
+        catalogue.nearest(np.ones(shape, np.float32))
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"min_score": 2}, {"min_score": float("nan")}, {"search": "quick"}])

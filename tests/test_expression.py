@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taggram.catalogue.expression import DEEPEST, LONGEST, parse
+from taggram.catalogue.expression import DEEPEST, LONGEST, TOKEN, parse
 from taggram.errors import ConfigError, UnknownNameError
 
 TAGS = {
@@ -23,30 +23,30 @@ def where(text):
 
 
 def test_numbers_are_parameters():
-    assert where("guitar > 0.5") == ('"guitar" > CAST(? AS FLOAT)', (0.5,))
+    assert where("guitar < 0.5") == ('"guitar" < CAST(? AS FLOAT)', (0.5,))
 
 
 def test_and_binds_closer_than_or():
-    assert where("guitar > 1 or piano > 2 and 80s > 3")[0].replace(" CAST(? AS FLOAT)", "") == (
-        '("guitar" > OR ("piano" > AND "80s" >))'
+    assert where("guitar < 1 or piano < 2 and 80s < 3")[0].replace(" CAST(? AS FLOAT)", "") == (
+        '("guitar" < OR ("piano" < AND "80s" <))'
     )
 
 
 def test_brackets_and_not_are_kept():
-    assert where("not (guitar > piano or 80s < piano)")[0] == '(NOT ("guitar" > "piano" OR "80s" < "piano"))'
+    assert where("not (size > duration_s or size < 1)")[0] == '(("size" > "duration_s" OR "size" < ?) IS NOT TRUE)'
 
 
 @pytest.mark.parametrize("name", ['"male vocal"', "'male vocal'", "'Male Vocal'", '"tag:male vocal"'])
 def test_name_with_blanks_stands_in_quotes(name):
-    assert where(f"{name} > 0.5")[0] == '"male vocal" > CAST(? AS FLOAT)'
+    assert where(f"{name} < 0.5")[0] == '"male vocal" < CAST(? AS FLOAT)'
 
 
 def test_quote_in_a_name_is_doubled():
-    assert where('"say ""no""" > 0.5')[0] == '"say ""no""" > CAST(? AS FLOAT)'
+    assert where('"say ""no""" < 0.5')[0] == '"say ""no""" < CAST(? AS FLOAT)'
 
 
 def test_keyword_in_quotes_is_a_name():
-    assert where("'limit' > 0.5 limit 3")[0] == '"limit" > CAST(? AS FLOAT)'
+    assert where("'limit' < 0.5 limit 3")[0] == '"limit" < CAST(? AS FLOAT)'
 
 
 def test_column_goes_before_a_tag_of_its_name():
@@ -55,11 +55,31 @@ def test_column_goes_before_a_tag_of_its_name():
 
 
 def test_number_may_stand_on_the_left():
-    assert where("0.2 <= guitar") == ('"guitar" >= CAST(? AS FLOAT)', (0.2,))
+    assert where("0.2 >= guitar") == ('"guitar" <= CAST(? AS FLOAT)', (0.2,))
+
+
+@pytest.mark.parametrize("text", ["'2026-01-31' < modified", "'x' = path", "'' != error", "'x' = \"path\""])
+def test_text_may_stand_on_the_left(text):
+    left, operator, right = text.split()
+    turned = {"<": ">", "=": "=", "!=": "!="}[operator]
+    assert where(text) == where(f"{right.strip(chr(34))} {turned} {left}")
+
+
+def test_score_that_is_no_number_fits_nothing():
+    assert where("guitar >= 0.2")[0] == '("guitar" >= CAST(? AS FLOAT) AND NOT isnan("guitar"))'
+    assert where("guitar < piano")[0] == '("guitar" < "piano" AND NOT isnan("guitar") AND NOT isnan("piano"))'
+
+
+def test_unlike_takes_in_what_is_not_there():
+    assert where("error != 'x'")[0] == '"error" IS DISTINCT FROM ?'
 
 
 def test_text_is_a_parameter():
     assert where('path contains "it\'s; drop"')[1] == ("it's; drop",)
+
+
+def test_text_that_is_no_utf8_is_looked_for_as_the_catalogue_has_it():
+    assert where("path = '/caf\udce9'") == ('"path" = ?', ("/caf\\udce9",))
 
 
 def test_time_without_a_zone_is_utc():
@@ -68,7 +88,9 @@ def test_time_without_a_zone_is_utc():
 
 def test_order_and_limit():
     query = parse("guitar > 0.5 order by piano desc, duration_s limit 20", TAGS)
-    assert (query.order, query.limit) == ('"piano" DESC NULLS LAST, "duration_s" ASC NULLS LAST', 20)
+    assert (query.order, query.limit) == (
+        'CASE WHEN isnan("piano") THEN NULL ELSE "piano" END DESC NULLS LAST, "duration_s" ASC NULLS LAST', 20,
+    )  # fmt: skip
 
 
 def test_names_come_in_their_order_and_once():
@@ -138,6 +160,11 @@ def test_place_of_the_fault_is_told():
         parse("guitar > 0.5 ; x", TAGS)
 
 
+@pytest.mark.parametrize("opened", ["(", "not "])
+def test_nesting_as_deep_as_the_document_says_is_taken(opened):
+    assert parse(opened * DEEPEST + "guitar > 0" + ")" * (DEEPEST if opened == "(" else 0), TAGS).n_terms == 1
+
+
 @pytest.mark.parametrize("opened", ["(", "not ", "not ("])
 def test_deep_nesting_is_refused(opened):
     with pytest.raises(ConfigError, match="within each other"):
@@ -155,6 +182,30 @@ def test_long_name_is_shortened_in_the_error():
     assert len(str(caught.value)) < 500
 
 
+LONG = {
+    "digits": "1" * (LONGEST - 2) + "x", "digits on both sides": "1" * 4000 + "." + "1" * 4000 + "x",
+    "exponents": "1e" * 4999, "quotes": "'" * (LONGEST - 1), "words": "a " * 4999, "blanks": " " * 9999 + ";",
+    "quotes and blanks": '" ' * 4999, "dots": "." * LONGEST, "signs": "<" * LONGEST, "points": "1." * 4999,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_longest_expressions_are_refused_and_do_not_hang(kind):
+    with pytest.raises((ConfigError, UnknownNameError)):
+        parse(LONG[kind], TAGS)
+
+
+def test_no_two_runs_of_digits_of_a_number_touch():
+    """So that no text of digits can be divided between them in many ways."""
+    number = TOKEN.pattern.split("(?P<number>")[1].split("(?![")[0]
+    runs = re.findall(r"\[0-9\]([*+]+)", number)
+    assert runs == ["++", "*+", "++", "++"]
+
+
+def test_terms_are_counted():
+    assert parse("guitar > 0 and (piano > 1 or not 80s < 2) order by piano, guitar", TAGS).n_terms == 5
+
+
 WORDS = (
     *("guitar", "'male vocal'", '"say ""no"""', "path", "notes", "80s", "and", "or", "not", "order", "by", "limit"),
     *("desc", "contains", "<", ">=", "=", "!=", "(", ")", ",", "0.5", "-3", "1e9", "'", '"', ";", "--", "/*", "'x'"),
@@ -162,7 +213,8 @@ WORDS = (
 )
 PIECES = st.sampled_from(WORDS)
 SQL = re.compile(
-    r'"(?:[^"]|"")*"|\?|<|>|<=|>=|=|<>|[(),]|AND|OR|NOT|CAST\(\? AS FLOAT\)|ASC|DESC|NULLS LAST|\s+'
+    r'"(?:[^"]|"")*"|\?|<|>|<=|>=|=|<>|[(),]|AND|OR|CAST\(\? AS FLOAT\)|ASC|DESC|NULLS LAST|\s+'
+    r"|IS DISTINCT FROM|IS NOT TRUE|NOT isnan\(|CASE WHEN isnan\(|THEN NULL ELSE|END\b"
     r"|contains\(|lower\(|epoch_us\(|array_to_string\(|'; '"
 )
 

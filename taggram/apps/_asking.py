@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from taggram.apps._outputs import SCORE_DIGITS, ListFormat, TableFormat, open_output
 from taggram.apps._progress import FileProgress, say
 from taggram.catalogue.asking import Catalogue
-from taggram.errors import printable
+from taggram.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from taggram.catalogue.duplicates import Same
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from taggram.catalogue.statistics import Statistics
 
 Track = dict[str, Any]
+ESCAPED = re.compile(r"\\udc[89a-f][0-9a-f]")  # a byte that is no UTF-8, as the catalogue has it
 
 
 def run_find(folder: Path, expression: str, *, layer: str | None, kind: ListFormat, out: Path | None) -> bool:
@@ -43,10 +46,11 @@ def run_find(folder: Path, expression: str, *, layer: str | None, kind: ListForm
         UnknownNameError: it names a tag that is not there.
         MissingExtraError: duckdb or pyarrow is not installed.
     """
+    check_output(out)
     with Catalogue(folder, layer=layer) as catalogue:
-        names = catalogue.names(expression)
-        tracks = catalogue.find(expression, also=("duration_s",) if kind is ListFormat.m3u else ())
-        return write_tracks(tracks, names, kind, out, nothing="no track fits.")
+        query = catalogue.parse(expression)
+        tracks = catalogue.find(query, also=("duration_s",) if kind is ListFormat.m3u else ())
+        return write_tracks(tracks, query.names, kind, out, nothing="no track fits.")
 
 
 def run_similar(
@@ -58,6 +62,7 @@ def run_similar(
     search: str,
     layer: str | None,
     model: str | None,
+    kit: str | None,
     device: str,
     kind: ListFormat,
     out: Path | None,
@@ -72,6 +77,7 @@ def run_similar(
         search: "auto", "exact" or "index".
         layer: whose results are asked; None is those of the last run.
         model: where the model lies now, or None.
+        kit: where the kit lies now, or None.
         device: what torch computes on.
         kind: the format.
         out: the file that is written, or None for standard output.
@@ -85,10 +91,12 @@ def run_similar(
         ConfigError: a setting makes no sense.
         MissingExtraError: duckdb, pyarrow or usearch is not installed.
     """
-    with Catalogue(folder, layer=layer, model=model, device=device) as catalogue, _on_screen() as told:
+    check_output(out)
+    with Catalogue(folder, layer=layer, model=model, kit=kit, device=device) as catalogue, _on_screen() as told:
         found = catalogue.similar(file, n=n, min_score=min_score, search=cast("Search", search), told=told)
         _say_recall(catalogue)
-    tracks = [{"path": match.path, "score": match.score} for match in found]
+        lengths = catalogue.lengths([match.path for match in found]) if kind is ListFormat.m3u else {}
+    tracks = [{**match._asdict(), "duration_s": lengths.get(match.path)} for match in found]
     return write_tracks(tracks, ["path", "score"], kind, out, nothing="no track is as similar as that.")
 
 
@@ -156,8 +164,9 @@ def run_statistics(folder: Path, *, threshold: float, layer: str | None, kind: T
         ConfigError: the threshold is no number.
         MissingExtraError: duckdb or pyarrow is not installed.
     """
-    with Catalogue(folder, layer=layer) as catalogue:
-        found = catalogue.statistics(threshold=threshold)
+    check_output(out)
+    with Catalogue(folder, layer=layer) as catalogue, _on_screen() as told:
+        found = catalogue.statistics(threshold=threshold, told=told)
     with open_output(out) as stream:
         if kind is TableFormat.json:
             _write_line(stream, asdict(found))
@@ -184,12 +193,27 @@ def run_map(folder: Path, out: Path, *, tag: str | None, n: int | None, seed: in
         UnknownNameError: there is no such tag.
         MissingExtraError: duckdb or pyarrow is not installed.
     """
+    check_output(out)
     with Catalogue(folder, layer=layer) as catalogue, _on_screen() as told:
         found = catalogue.map(n=n, seed=seed, tag=tag, told=told)
     found.save(out)
     for note in found.notes:
         say(f"note: {note}")
     print(out, flush=True)
+
+
+def check_output(out: Path | None) -> None:
+    """Refuse a file that cannot be written, before there is work done for it.
+
+    Args:
+        out: the file, or None for standard output.
+
+    Raises:
+        ConfigError: its folder is not there, or it is a folder itself.
+    """
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        why = "it is a folder" if out.is_dir() else "there is no such folder"
+        raise ConfigError(f"--out {printable(str(out))} cannot be written: {why}.")
 
 
 def write_tracks(
@@ -205,7 +229,7 @@ def write_tracks(
         nothing: is said where there is no track.
 
     Returns:
-        Whether all could be written; a playlist cannot hold a path with a line break.
+        Whether all could be written; a playlist cannot hold a path with a line break, or one that is no UTF-8.
     """
     tracks = iter(tracks)
     first = next(tracks, None)  # so that an error comes before a file is begun
@@ -213,8 +237,9 @@ def write_tracks(
     with open_output(out) as stream:
         write = _writer(stream, kind, names)
         for track in () if first is None else itertools.chain([first], tracks):
-            if kind is ListFormat.m3u and any(sign in track["path"] for sign in "\r\n"):
-                say(f"{printable(track['path'])}: a playlist cannot hold a path with a line break")
+            why_not = _why_not_in_a_playlist(track["path"]) if kind is ListFormat.m3u else None
+            if why_not is not None:
+                say(f"{printable(track['path'])}: a playlist cannot hold a path {why_not}")
                 n_left_out += 1
                 continue
             write(track)
@@ -241,10 +266,16 @@ def _writer(stream: TextIO, kind: ListFormat, names: Sequence[str]) -> Callable[
 def _write_text(stream: TextIO, track: Track, names: Sequence[str]) -> None:
     """One line a track: path, name=value ..., tab separated."""
     values = [
-        f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={printable(str(value))}"
+        f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={printable(str(_cell(value)))}"
         for name, value in ((name, track[name]) for name in names if name != "path")
     ]
     stream.write("\t".join([printable(track["path"]), *values]) + "\n")
+
+
+def _why_not_in_a_playlist(path: str) -> str | None:
+    if any(sign in path for sign in "\r\n"):
+        return "with a line break"
+    return "that is no UTF-8" if ESCAPED.search(path) and not Path(path).exists() else None
 
 
 def _write_entry(stream: TextIO, track: Track) -> None:
@@ -263,6 +294,8 @@ def rounded(value: Any) -> Any:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.{SCORE_DIGITS}f}"
+    if value is None:
+        return ""
     return "; ".join(value) if isinstance(value, list) else value
 
 
@@ -315,6 +348,8 @@ def _on_screen() -> Iterator[Callable[[str, int, int], None]]:
             for other in bars.values():
                 other.make_way()
             bars[what] = FileProgress(total)
+            if total == 1 and done == 0 and sys.stderr.isatty():  # no bar would move
+                say(f"{what} ...")
         bars[what].reach(done, what)
 
     try:

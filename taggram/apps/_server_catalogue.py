@@ -4,22 +4,26 @@ Annotations are no text in this file, for the reason that `_server_app` gives.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
+import threading
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from taggram.apps._asking import rounded
 from taggram.apps._server_answers import JSON, Answer
-from taggram.apps._server_errors import BusyError, NotReadyError, TooMuchWorkError
+from taggram.apps._server_errors import BusyError, CutError, NotReadyError, TooMuchWorkError
 from taggram.apps._server_log import log
 from taggram.apps._server_requests import answer_sound
-from taggram.catalogue.asking import Catalogue, embedding_of
+from taggram.catalogue._embedder import embedding_of, is_by
+from taggram.catalogue.asking import Catalogue
 from taggram.catalogue.expression import COLUMNS
 from taggram.catalogue.similar import DEFAULT_N
-from taggram.errors import CatalogueError
+from taggram.errors import CatalogueError, ConfigError, TooLongQuestionError, printable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,8 +32,9 @@ if TYPE_CHECKING:
     from taggram.apps._server_network import ServedTagger
     from taggram.apps._server_work import Service
 
-AT_ONCE = 2  # questions by tags, each of which takes all cores
+AT_ONCE = 2  # questions by tags, which share the threads of the catalogue
 MOST_ASKING = 16  # that are answered or wait
+MOST_TERMS = 50  # comparisons and keys of the order in a question, each of which takes time
 FOUND = 100  # tracks where the request says nothing
 FIND_EXAMPLE = {"tracks": [{"path": "/music/a.mp3", "guitar": 0.91, "vocal": 0.02}], "more": False}
 SIMILAR_EXAMPLE = {"model": "musicnn.mtt", "duration_s": 29.2, "tracks": [{"path": "/music/a.mp3", "score": 0.97}]}
@@ -41,13 +46,15 @@ class ServedCatalogue:
 
     Attributes:
         catalogue: it.
-        model: the served model that tagged it.
+        model: the served model that tagged it; None is whichever has its weights.
+        find_s: longest time that a question by tags may take, in seconds, with its wait for others.
         tags: its tags.
         hop_s: the step between patches that it was tagged with, in seconds.
     """
 
     catalogue: Catalogue
-    model: str
+    model: str | None
+    find_s: float
     tags: tuple[str, ...] = field(init=False)
     hop_s: float | None = field(init=False)
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
@@ -61,41 +68,89 @@ class ServedCatalogue:
         """Say what can be asked."""
         return {"model": self.model, "tags": self.tags, "columns": list(COLUMNS)}
 
-    async def find(self, expression: str, limit: int, timeout_s: float) -> dict[str, Any]:
+    def prepare(self, taggers: "dict[str, ServedTagger]") -> None:
+        """Find the served model that tagged it, and have embeddings at hand.
+
+        Args:
+            taggers: all that are served, by name.
+
+        Raises:
+            CatalogueError: none of them has its weights, or a part cannot be read.
+        """
+        card = self.catalogue.card
+        names = list(taggers) if self.model is None else [self.model]
+        fitting = [name for name in names if is_by(taggers[name], card)]
+        if not fitting:
+            raise CatalogueError(
+                f"{printable(str(self.catalogue.folder))} is by other weights of {printable(card['model'])} than those "
+                f"of {', '.join(names)}; --model FILE or --kit FILE says where those lie that it is by."
+            )
+        self.model = fitting[0]
+        self.catalogue.prepare()
+
+    async def find(self, expression: str, limit: int, is_cut: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
         """Find tracks by their tags.
 
         Args:
             expression: what is asked.
             limit: at most so many.
-            timeout_s: time after which the catalogue gives up, in seconds.
+            is_cut: a coroutine that ends when the client goes away.
 
         Returns:
             `tracks`, and whether there would be `more`.
 
         Raises:
             BusyError: too many ask.
-            ConfigError: it is no expression.
+            ConfigError: it is no expression, or has too many comparisons.
+            CutError: the client went away.
             UnknownNameError: it names a tag that is not there.
             TooMuchWorkError: it takes too long.
             NotReadyError: the catalogue cannot be read.
         """
         if self._n_asking >= MOST_ASKING:
-            raise BusyError("others ask the catalogue just now; try again a little later.", {"Retry-After": "2"})
+            raise _busy()
+        end = time.monotonic() + self.find_s
+        cut = asyncio.ensure_future(is_cut())
         self._n_asking += 1
         try:
-            async with self._turn:
-                return await asyncio.to_thread(self._find, expression, limit, timeout_s)
+            async with self._in_turn(cut, end):
+                stop = threading.Event()
+                work = asyncio.ensure_future(asyncio.to_thread(self._find, expression, limit, stop))
+                try:
+                    await _first_of(work, cut, end)
+                finally:
+                    stop.set()
+                await asyncio.wait({work})
+                if cut.done():
+                    work.exception()  # is looked at here, since nobody else does
+                    raise CutError("the client went away.")
+                return work.result()
         finally:
             self._n_asking -= 1
+            cut.cancel()
 
-    def _find(self, expression: str, limit: int, timeout_s: float) -> dict[str, Any]:
-        begun = time.monotonic()
+    @contextlib.asynccontextmanager
+    async def _in_turn(self, cut: "asyncio.Future[Any]", end: float) -> AsyncIterator[None]:
+        """Wait until there is room for one more question, but not longer than its time or its client."""
+        turn = asyncio.ensure_future(self._turn.acquire())
         try:
-            tracks = list(itertools.islice(self.catalogue.find(expression, limit=limit + 1), limit + 1))
-        except CatalogueError as error:
-            if time.monotonic() - begun >= timeout_s:
-                raise TooMuchWorkError(str(error)) from error
-            raise _unreadable(error) from error
+            await _first_of(turn, cut, end)
+            if not turn.done():
+                raise CutError("the client went away.") if cut.done() else _busy()
+            yield
+        finally:
+            if not turn.cancel():
+                self._turn.release()
+
+    def _find(self, expression: str, limit: int, stop: threading.Event) -> dict[str, Any]:
+        with _told():
+            query = self.catalogue.parse(expression, listed_by="/v1/models lists")
+            if query.n_terms > MOST_TERMS:
+                raise ConfigError(
+                    f"the expression has {query.n_terms} comparisons and keys of the order; at most {MOST_TERMS} are "
+                    "answered here."
+                )
+            tracks = list(itertools.islice(self.catalogue.find(query, limit=limit + 1, stop=stop), limit + 1))
         plain = [{name: rounded(value) for name, value in track.items()} for track in tracks[:limit]]
         return {"tracks": plain, "more": len(tracks) > limit}
 
@@ -128,10 +183,8 @@ class SimilarWish:
             NotReadyError: the catalogue cannot be read.
         """
         vector = embedding_of(tagger, sound)  # type: ignore[arg-type]  # a ServedTagger takes a DecodedSound too
-        try:
+        with _told():
             found = self.catalogue.nearest(vector, n=self.n, min_score=self.min_score)
-        except CatalogueError as error:
-            raise _unreadable(error) from error
         fields = {
             "model": tagger.name, "duration_s": rounded(sound.duration_s),
             "tracks": [{"path": match.path, "score": rounded(match.score)} for match in found],
@@ -177,20 +230,46 @@ def add_collection(
     alike = {"description": "The tracks.", "content": {JSON: {"example": SIMILAR_EXAMPLE}}}
 
     @app.get("/v1/find", response_class=JSONResponse, responses={**errors, 200: found})
-    async def find(query: Annotated[FindQuery, Query()]) -> JSONResponse:
+    async def find(request: Request, query: Annotated[FindQuery, Query()]) -> JSONResponse:
         """Find tracks of the catalogue by their tags."""
-        return JSONResponse(await collection.find(query.q, query.limit, service.settings.work_s))
+
+        async def is_cut() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        return JSONResponse(await collection.find(query.q, query.limit, is_cut))
 
     @app.post("/v1/similar", openapi_extra=upload, response_class=Response, responses={**errors, 200: alike})
     async def similar(request: Request, query: Annotated[SimilarQuery, Query()]) -> Response:
         """Find tracks of the catalogue that sound like an upload."""
         wish = SimilarWish(catalogue=collection.catalogue, n=query.n, min_score=query.min_score)
         service.check_room()
+        if collection.model is None:
+            await service.tagger(None)  # once all are loaded, it is known which it is
         tagger = await service.tagger(collection.model)
         return await answer_sound(service, request, tagger, collection.hop_s, wish.answer)
 
 
-def _unreadable(error: CatalogueError) -> NotReadyError:
-    """Tell the log, and not who asks, what is wrong with the catalogue."""
-    log("catalogue failed", level=logging.ERROR, raised=error)
-    return NotReadyError("the catalogue cannot be read just now; the log says more.", {"Retry-After": "10"})
+async def _first_of(work: "asyncio.Future[Any]", cut: "asyncio.Future[Any]", end: float) -> None:
+    """Wait until work is done, nobody waits for it any more, or it is too late."""
+    await asyncio.wait(
+        {work, cut}, timeout=max(0.0, end - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+    )  # fmt: skip
+
+
+def _busy() -> BusyError:
+    return BusyError("others ask the catalogue just now; try again a little later.", {"Retry-After": "2"})
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell who asks what went wrong, but tell the log alone what is wrong with the catalogue."""
+    try:
+        yield
+    except TooLongQuestionError as error:
+        raise TooMuchWorkError("the question takes longer than allowed here; ask for less.") from error
+    except CatalogueError as error:
+        log("catalogue failed", level=logging.ERROR, raised=error)
+        raise NotReadyError(
+            "the catalogue cannot be read just now; the log says more.", {"Retry-After": "10"}
+        ) from error

@@ -23,6 +23,7 @@ class ServiceSettings:
         max_memory_mb: memory that a decoder may take for itself above what it starts with, in MB.
         decode_s: longest time that decoding one file may take, in seconds.
         work_s: longest time that all work on one request may take, in seconds, without its wait in the queue.
+        find_s: longest time that a question by tags may take, in seconds, with its wait for others.
         max_values: most numbers in an answer: patches times tags, or rows times features.
         max_tracks: most tracks of a catalogue in an answer.
         max_connections: open connections.
@@ -51,6 +52,7 @@ class ServiceSettings:
     max_memory_mb: float = 1_000
     decode_s: float = 60
     work_s: float = 300
+    find_s: float = 10
     max_values: int = 2_000_000
     max_tracks: int = 1_000
     max_connections: int = 512
@@ -76,7 +78,7 @@ class ServiceSettings:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         for name in (
-            *("max_upload_mb", "max_duration_s", "max_decoded_mb", "max_memory_mb", "decode_s", "work_s"),
+            *("max_upload_mb", "max_duration_s", "max_decoded_mb", "max_memory_mb", "decode_s", "work_s", "find_s"),
             *("max_spool_mb", "header_s", "grace_s", "least_rate", "upload_s", "send_s", "start_s", "stop_s"),
         ):
             came = getattr(self, name)

@@ -297,8 +297,7 @@ class Service:
             self.taggers[model.name] = ServedTagger(self._batches, device=self._device, **model.settings)
             self.taggers[model.name].warm_up()
         if self.collection is not None:
-            self.collection.catalogue.check_tagger(self.taggers[self.collection.model])
-            self.collection.catalogue.prepare()
+            self.collection.prepare(self.taggers)
 
     def _work(self) -> None:
         """Do one job after the other."""

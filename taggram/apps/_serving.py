@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from taggram._processes import n_cores
 from taggram.apps._options import parse_options
 from taggram.apps._server_settings import Access, ServedModel, ServiceSettings
 from taggram.apps._server_start import check_packages, open_address
 from taggram.apps._tagging import TaggerSettings
+from taggram.catalogue._embedder import check_there
 from taggram.catalogue.asking import Catalogue
-from taggram.errors import ConfigError, did_you_mean
+from taggram.errors import CatalogueError, ConfigError, did_you_mean
 from taggram.models._registry import is_model_file, title_of
 from taggram.tagger import DEFAULT_MODEL
 
@@ -64,7 +66,7 @@ def serve_models(
         raise ConfigError(f"spool: there is no folder {str(spool)!r}.")
     check_packages()
     os.environ.pop(TOKEN_VARIABLE, None)  # decoders, which meet hostile files, need not have it
-    asked = None if catalogue is None else Catalogue(catalogue, timeout_s=settings.work_s)
+    asked = None if catalogue is None else _open_to_all(catalogue, settings)
     if not models and not kits and asked is None:
         models = [DEFAULT_MODEL]
     wanted = [
@@ -76,10 +78,11 @@ def serve_models(
     if asked is not None:
         from taggram.apps._server_catalogue import ServedCatalogue
 
-        own = _offered(_settings_of(asked, max_duration_s, device))
-        collection = ServedCatalogue(asked, own.name)
-        if own not in offered:
+        own = _own_model(asked, wanted, max_duration_s, device)
+        has_it = own is None or own.name in {one.name for one in offered}  # whose weights tell, once they are loaded
+        if own is not None and not has_it:
             offered.append(own)
+        collection = ServedCatalogue(asked, None if has_it or own is None else own.name, settings.find_s)
     names = [one.name for one in offered]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two models are called {', '.join(sorted(twice))}; a service needs a name for each.")
@@ -89,11 +92,24 @@ def serve_models(
         run_service(offered, access, settings, listener, device=device, spool=spool, collection=collection)
 
 
-def _settings_of(catalogue: Catalogue, max_duration_s: float, device: str) -> TaggerSettings:
-    """Give the settings of what tagged a catalogue."""
+def _open_to_all(folder: Path, settings: ServiceSettings) -> Catalogue:
+    """Open a catalogue so that questions to it leave cores to what else is asked."""
+    return Catalogue(folder, timeout_s=settings.find_s, n_threads=max(1, n_cores() // 2))
+
+
+def _own_model(
+    catalogue: Catalogue, wanted: Sequence[TaggerSettings], max_duration_s: float, device: str
+) -> ServedModel | None:
+    """Give the model of a catalogue; None if it is not where it was, and may be one of those that are wanted."""
     used = catalogue.card["settings"]
     precision = used.get("precision", "float32")  # which catalogues of an earlier version do not have
-    return TaggerSettings(used["model"], None, max_duration_s, device, used["engine"], used["kit"], precision)
+    try:
+        check_there(used)
+    except CatalogueError:
+        if not wanted:
+            raise
+        return None
+    return _offered(TaggerSettings(used["model"], None, max_duration_s, device, used["engine"], used["kit"], precision))
 
 
 def _settings(given: dict[str, object]) -> ServiceSettings:
@@ -112,6 +128,9 @@ def _offered(wanted: TaggerSettings) -> ServedModel:
     wanted.ready()
     computing: dict[str, object] = {"engine": wanted.engine, "precision": wanted.precision}
     if wanted.kit is not None:
-        return ServedModel(name=title_of(wanted.kit), settings={"kit": wanted.kit, **computing}, is_kit=True)
-    name = title_of(wanted.model) if is_model_file(wanted.model) else wanted.model
-    return ServedModel(name=name, settings={"model": wanted.model, **computing})
+        kit = os.path.abspath(wanted.kit)  # noqa: PTH100 (links stay what they are)
+        return ServedModel(name=title_of(kit), settings={"kit": kit, **computing}, is_kit=True)
+    name = model = wanted.model
+    if is_model_file(model):
+        name, model = title_of(model), os.path.abspath(model)  # noqa: PTH100
+    return ServedModel(name=name, settings={"model": model, **computing})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taggram._extras import load_extra
+from taggram._files import utf8
 from taggram._processes import n_cores
-from taggram.errors import CatalogueError, printable
+from taggram.catalogue._folder import LAYERS, PARTS
+from taggram.catalogue.rows import NUMBER_OF_ROW
+from taggram.errors import CatalogueError, PartsChangedError, TooLongQuestionError, printable
 
-MEMORY = "2GB"  # of DuckDB; what needs more goes through temporary files
+MEMORY_MB = 2_000  # of DuckDB; what needs more goes through temporary files
 CHUNK_ROWS = 2_000
+WATCH_S = 0.05  # between looks at whether a question is still wanted
 ROWS = "WITH rows AS (SELECT * FROM read_parquet(?, hive_partitioning = false)) "
 NUMBERED = "WITH rows AS (SELECT * FROM read_parquet(?, hive_partitioning = false, file_row_number = true)) "
 
@@ -30,32 +36,52 @@ class Table:
     Args:
         folder: of the catalogue.
         timeout_s: a question that takes longer is given up, in seconds; None is never.
+        n_threads: threads of all questions together; None is one a core.
+        memory_mb: memory of all questions together, in MB (1,000,000 bytes).
 
     Raises:
+        CatalogueError: the path of the folder is no UTF-8.
         MissingExtraError: duckdb is not installed.
     """
 
-    def __init__(self, folder: Path, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        timeout_s: float | None = None,
+        *,
+        n_threads: int | None = None,
+        memory_mb: float = MEMORY_MB,
+    ) -> None:
         self._duckdb = load_extra("duckdb", "catalogue", "questions to catalogues")
         self._folder = folder
         self._timeout_s = timeout_s
+        self._is_closed = False
+        allowed = [os.path.realpath(place) for place in (folder, *_places_of_parts(folder))]
+        if any(utf8(place) != place for place in allowed):
+            raise CatalogueError(f"the path of {printable(str(folder))} is no UTF-8, which DuckDB needs; rename it.")
         self._connection = self._duckdb.connect(
             ":memory:",
             config={
-                "threads": n_cores(),
-                "memory_limit": MEMORY,
+                "threads": n_threads or n_cores(),
+                "memory_limit": f"{memory_mb:g}MB",
                 "temp_directory": str(Path(tempfile.gettempdir()) / f"taggram-{secrets.token_hex(8)}"),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             },
         )
-        allowed = os.path.realpath(folder).replace("'", "''")
-        for setting in (f"allowed_directories = ['{allowed}']", "enable_external_access = false"):
+        quoted = ", ".join("'" + place.replace("'", "''") + "'" for place in allowed)
+        for setting in (f"allowed_directories = [{quoted}]", "enable_external_access = false"):
             self._connection.execute(f"SET {setting}")
         self._connection.execute("SET lock_configuration = true")
 
     def ask(
-        self, parts: Sequence[Path], sql: str, values: Sequence[Any] = (), *, numbered: bool = False
+        self,
+        parts: Sequence[Path],
+        sql: str,
+        values: Sequence[Any] = (),
+        *,
+        numbered: bool = False,
+        stop: threading.Event | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Ask for rows; several threads may do so at once.
 
@@ -64,31 +90,48 @@ class Table:
             sql: a query of the table `rows`, with a question mark for each value.
             values: of the question marks.
             numbered: whether the table has a column file_row_number, the place of a row in its part.
+            stop: ends the question when it is set.
 
         Yields:
             A row after the other.
 
         Raises:
-            CatalogueError: a part cannot be read, or it takes too long.
+            CatalogueError: a part cannot be read, or the question needs more memory than is allowed.
+            PartsChangedError: a part is gone, since parts were merged meanwhile.
+            TooLongQuestionError: it takes too long, or was stopped.
         """
+        if self._is_closed:
+            raise CatalogueError(f"{printable(str(self._folder))} was closed; open it again to ask.")
         if not parts:
             return
         places = [os.path.realpath(part) for part in parts]
         try:
-            with self._connection.cursor() as cursor, self._limited(cursor):
+            with self._connection.cursor() as cursor, self._watched(cursor, stop):
                 cursor.execute((NUMBERED if numbered else ROWS) + sql, [places, *values])
                 while rows := cursor.fetchmany(CHUNK_ROWS):
                     yield from rows
         except self._duckdb.InterruptException as error:
-            raise CatalogueError(
-                f"the question takes longer than the {self._timeout_s:g} s allowed; ask for less."
+            raise TooLongQuestionError(
+                "the question was stopped, since nobody waits for its answer."
+                if stop is not None and stop.is_set()
+                else f"the question takes longer than the {self._timeout_s:g} s allowed; ask for less."
             ) from error
         except (self._duckdb.Error, UnicodeError) as error:
-            reason = printable(str(error).strip().partition("\n")[0])
-            raise CatalogueError(
-                f"{printable(str(self._folder))} cannot be read: {reason}. If it was written to just now, ask again; "
-                "if not, `taggram catalogue` on the same files makes good what is damaged."
-            ) from error
+            raise self._told(error, parts) from error
+
+    def _told(self, error: Exception, parts: Sequence[Path]) -> CatalogueError:
+        """Say what an error of DuckDB means."""
+        place = printable(str(self._folder))
+        if not all(part.is_file() for part in parts):
+            return PartsChangedError(f"{place}: parts were merged while they were read; ask again.")
+        reason = printable(str(error).strip().partition("\n")[0])
+        if isinstance(error, self._duckdb.OutOfMemoryException):
+            return CatalogueError(f"the question needs more memory than it may take: {reason}. Ask for less.")
+        if isinstance(error, self._duckdb.IOException | self._duckdb.InvalidInputException):
+            return CatalogueError(
+                f"{place} cannot be read: {reason}. `taggram catalogue` on the same files makes good what is damaged."
+            )
+        return CatalogueError(f"{place} cannot be asked this: {reason}.")
 
     def rows_at(
         self, parts: Sequence[Path], starts: NDArray[np.int64], numbers: NDArray[np.int64], columns: Sequence[str]
@@ -109,7 +152,7 @@ class Table:
         """
         of_part = np.searchsorted(starts, numbers, side="right") - 1
         wanted = ", ".join(columns)
-        sql = f"SELECT file_row_number, {wanted} FROM rows WHERE file_row_number IN (SELECT unnest(?))"  # noqa: S608
+        sql = f"SELECT {NUMBER_OF_ROW}, {wanted} FROM rows WHERE {NUMBER_OF_ROW} IN (SELECT unnest(?))"  # noqa: S608
         found = {}
         for part in np.unique(of_part):
             start = int(starts[part])
@@ -119,19 +162,33 @@ class Table:
         return found
 
     @contextlib.contextmanager
-    def _limited(self, cursor: Any) -> Iterator[None]:
-        """Interrupt what takes too long."""
-        if self._timeout_s is None:
+    def _watched(self, cursor: Any, stop: threading.Event | None) -> Iterator[None]:
+        """Interrupt what takes too long, or is not wanted any more, until it ends: once may come before it begins."""
+        if self._timeout_s is None and stop is None:
             yield
             return
-        timer = threading.Timer(self._timeout_s, cursor.interrupt)
-        timer.daemon = True
-        timer.start()
+        is_done = threading.Event()
+        end = math.inf if self._timeout_s is None else time.monotonic() + self._timeout_s
+
+        def watch() -> None:
+            while not is_done.wait(WATCH_S):
+                if time.monotonic() >= end or (stop is not None and stop.is_set()):
+                    cursor.interrupt()
+
+        watcher = threading.Thread(target=watch, name="watch", daemon=True)
+        watcher.start()
         try:
             yield
         finally:
-            timer.cancel()
+            is_done.set()
+            watcher.join()
 
     def close(self) -> None:
         """Let go of the memory."""
+        self._is_closed = True
         self._connection.close()
+
+
+def _places_of_parts(folder: Path) -> list[Path]:
+    """Give the folders that hold parts, any of which may be a link to another disk."""
+    return [place / PARTS for place in (folder, *(folder / LAYERS).glob("*"))]

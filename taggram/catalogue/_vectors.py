@@ -1,13 +1,12 @@
 """Embeddings of a catalogue at the length 1, in blocks, so that memory does not grow with the catalogue.
 
 Decoding Parquet takes several times as long as comparing, so what was decoded is kept beside the catalogue as plain
-numbers, a file for each part. It is a cache: it can be removed at any time, and is made again where a part changed.
+numbers, a file for each part, named after it and its hash. It is a cache: it can be removed at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from taggram._files import ASIDE, written_aside
 from taggram._processes import n_cores
 from taggram.catalogue.rows import load_pyarrow
-from taggram.errors import CatalogueError, printable
+from taggram.errors import CatalogueError, ConfigError, PartsChangedError, printable
 
 CACHE = "cache"  # folder in that of the catalogue
 SUFFIX = ".f32"
@@ -56,15 +55,16 @@ class UnitVectors:
 
     Args:
         parts: files of the catalogue, in order.
+        sums: sha256 of each part.
         size: numbers of an embedding.
         cache: folder for what was decoded; it is made when it is needed.
     """
 
-    def __init__(self, parts: Sequence[Path], size: int, cache: Path) -> None:
+    def __init__(self, parts: Sequence[Path], sums: Sequence[str], size: int, cache: Path) -> None:
         self.parts = list(parts)
+        self.keys = keys_of(parts, sums)  # tell what is in a part from all else
         self.size = size
         self.cache = cache
-        self.key = _key(self.parts)  # tells this state of the parts from others
         self._files: list[Path | None] = [None] * len(self.parts)
 
     @cached_property
@@ -83,19 +83,24 @@ class UnitVectors:
         """Rows of all parts."""
         return int(self.starts[-1])
 
-    def is_of(self, parts: Sequence[Path]) -> bool:
+    def is_of(self, parts: Sequence[Path], sums: Sequence[str]) -> bool:
         """Whether these are the parts as they are now, and what was decoded of them is still there."""
-        return self.key == _key(parts) and all(file is None or file.is_file() for file in self._files)
+        is_same = self.parts == list(parts) and self.keys == keys_of(parts, sums)
+        return is_same and all(file is None or file.is_file() for file in self._files)
 
-    def spans(self) -> list[Span]:
-        """Divide all rows among threads: what was decoded into blocks, and what was not into whole parts.
+    def spans(self, parts: Sequence[int] | None = None) -> list[Span]:
+        """Divide rows among threads: what was decoded into blocks, and what was not into whole parts.
+
+        Args:
+            parts: places of the parts that are wanted; None is all.
 
         Returns:
             The spans, in order.
         """
         block = max(1, BLOCK_BYTES // (4 * self.size))
         spans = []
-        for part, n_rows in enumerate(self.n_rows):
+        for part in range(len(self.parts)) if parts is None else parts:
+            n_rows = self.n_rows[part]
             step = n_rows if self._files[part] is None else block
             spans += [Span(part, first, min(step, n_rows - first)) for first in range(0, n_rows, max(1, step))]
         return spans
@@ -145,10 +150,9 @@ class UnitVectors:
                     here = places[(numbers[places] >= first) & (numbers[places] < first + len(vectors))]
                     found[here] = vectors[numbers[here] - first]
                 continue
-            with _readable(), file.open("rb") as stream:
-                for place in places:
-                    stream.seek(4 * self.size * int(numbers[place] - self.starts[part]))
-                    found[place] = np.fromfile(stream, np.float32, self.size)
+            with _readable():
+                whole = np.memmap(file, np.float32, "r", shape=(self.n_rows[part], self.size))
+                found[places] = whole[numbers[places] - self.starts[part]]
         return found
 
     def prepare(self, told: Told | None = None) -> None:
@@ -160,7 +164,7 @@ class UnitVectors:
         Raises:
             CatalogueError: a part cannot be read.
         """
-        wanted = [self.cache / f"{_state_of(part)}{SUFFIX}" for part in self.parts]
+        wanted = [self.cache / f"{key}{SUFFIX}" for key in self.keys]
 
         def kept(place: int) -> bool:
             file = wanted[place]
@@ -203,22 +207,39 @@ class UnitVectors:
                 yield _units(found)
 
 
-def unit(vector: NDArray[Any]) -> Vectors:
+def keys_of(parts: Sequence[Path], sums: Sequence[str]) -> list[str]:
+    """Name parts and what is in them.
+
+    Args:
+        parts: the files.
+        sums: sha256 of each.
+
+    Returns:
+        A name for each, which is the same wherever the catalogue lies.
+    """
+    return [f"{part.stem}-{digest[:16]}" for part, digest in zip(parts, sums)]
+
+
+def unit(vector: NDArray[Any], size: int) -> Vectors:
     """Give a vector the length 1.
 
     Args:
         vector: (size,).
+        size: numbers of an embedding of the catalogue.
 
     Returns:
         (size,).
 
     Raises:
         CatalogueError: it is of zeros, or not of numbers.
+        ConfigError: it has another shape.
     """
-    length = float(np.linalg.norm(vector.astype(np.float64)))
-    if not (np.isfinite(length) and length > 0):
+    if vector.shape != (size,):
+        raise ConfigError(f"the embedding has the shape {vector.shape}; those of this catalogue have ({size},).")
+    found: Vectors = _units(vector[None].astype(np.float32))[0]
+    if np.isnan(found[0]):
         raise CatalogueError("the embedding is of zeros or of no numbers, so nothing is similar to it.")
-    return (vector / length).astype(np.float32)
+    return found
 
 
 def _units(vectors: Vectors) -> Vectors:
@@ -228,21 +249,6 @@ def _units(vectors: Vectors) -> Vectors:
     vectors[~is_one] = np.nan
     vectors[is_one] /= lengths[is_one, None].astype(np.float32)
     return vectors
-
-
-def _key(parts: Sequence[Path]) -> str:
-    return hashlib.sha256("\n".join(map(_state_of, parts)).encode("utf-8")).hexdigest()[:16]
-
-
-def _state_of(part: Path) -> str:
-    """Name a part and its state."""
-    try:
-        found = part.stat()
-    except OSError as error:
-        raise CatalogueError(
-            f"{printable(str(part))}: {error.strerror}; if it was merged just now, ask again."
-        ) from error
-    return f"{part.stem}-{found.st_size:x}-{found.st_mtime_ns:x}"
 
 
 def _has_size(file: Path, n_bytes: int) -> bool:
@@ -257,8 +263,10 @@ def _readable() -> Iterator[None]:
     """Tell parts that cannot be read as errors of the catalogue."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise PartsChangedError("parts of the catalogue were merged while they were read; ask again.") from error
     except (OSError, ValueError, load_pyarrow().ArrowException) as error:
         raise CatalogueError(
-            f"a part of the catalogue cannot be read: {printable(str(error))}. If it was written to just now, ask "
-            "again; if not, `taggram catalogue` on the same files makes good what is damaged."
+            f"a part of the catalogue cannot be read: {printable(str(error))}. `taggram catalogue` on the same files "
+            "makes good what is damaged."
         ) from error

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from taggram._checks import check, check_choice, check_count, is_number
 from taggram._files import utf8
+from taggram.catalogue._embedder import Embedder
+from taggram.catalogue._embeddings import Embeddings
 from taggram.catalogue._neighbours import Neighbours
-from taggram.catalogue._table import Table
+from taggram.catalogue._reading import CatalogueFiles, open_catalogue
+from taggram.catalogue._table import MEMORY_MB, Table
 from taggram.catalogue._vectors import CACHE, Told, UnitVectors, unit
 from taggram.catalogue.duplicates import EXACT_ROWS as EXACT_PAIRS_ROWS
 from taggram.catalogue.duplicates import MIN_SCORE, Duplicates, Same, same_content, same_sound
-from taggram.catalogue.expression import COLUMNS, Column, parse
+from taggram.catalogue.expression import COLUMNS, MOST_ROWS, NUMBER, Column, Query, parse
 from taggram.catalogue.find import find_tracks
-from taggram.catalogue.journal import CatalogueFiles, open_catalogue
-from taggram.catalogue.similar import DEFAULT_N, EXACT_ROWS, Match, Search, find_nearest, is_unchanged, row_of
+from taggram.catalogue.similar import (
+    DEFAULT_N,
+    EXACT_ROWS,
+    MOST_MISSING,
+    Match,
+    Search,
+    find_nearest,
+    is_unchanged,
+    row_of,
+)
 from taggram.catalogue.statistics import THRESHOLD, Statistics, compute_statistics
-from taggram.errors import CatalogueError, check_above_zero, printable
+from taggram.errors import PartsChangedError, check_above_zero, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +42,9 @@ if TYPE_CHECKING:
 
     from taggram.audio import Source
     from taggram.catalogue.collection_map import CollectionMap
-    from taggram.tagger import Tagger
+
+MOST_ATTEMPTS = 5  # to read parts that are merged meanwhile
+Found = TypeVar("Found")
 
 
 class Catalogue:
@@ -42,11 +57,15 @@ class Catalogue:
         folder: of the catalogue, as `taggram catalogue PATH... --out FOLDER` made it.
         layer: whose results are asked; None is those of the last run.
         model: where the model lies now, if it is a file that was moved since.
+        kit: where the kit lies now, likewise.
         device: what the network computes on that embeds sound which is not in the catalogue.
         timeout_s: a question that takes longer is given up, in seconds; None is never.
+        n_threads: threads that answer all questions by tags together; None is one a core.
+        memory_mb: memory that these may take, in MB (1,000,000 bytes); what needs more goes through temporary files.
 
     Raises:
         CatalogueError: there is no catalogue, or it is damaged or too new, or has no such layer.
+        ConfigError: a limit is not above 0.
         MissingExtraError: duckdb or pyarrow is not installed.
     """
 
@@ -56,19 +75,18 @@ class Catalogue:
         *,
         layer: str | None = None,
         model: str | PathLike[str] | None = None,
+        kit: str | PathLike[str] | None = None,
         device: str = "auto",
         timeout_s: float | None = None,
+        n_threads: int | None = None,
+        memory_mb: float = MEMORY_MB,
     ) -> None:
-        check_above_zero(timeout_s=timeout_s)
+        check_above_zero(timeout_s=timeout_s, n_threads=n_threads, memory_mb=memory_mb)
         self.folder = Path(folder)
         self.layer: str = open_catalogue(self.folder, layer).card["layer"]
-        self._model = model
-        self._device = device
-        self._table = Table(self.folder, timeout_s)
-        self._tagger: Tagger | None = None
-        self._vectors: UnitVectors | None = None
-        self._index: Neighbours | None = None
-        self._lock = threading.Lock()
+        self._table = Table(self.folder, timeout_s, n_threads=n_threads, memory_mb=memory_mb)
+        self._embedder = Embedder(model, kit, device)
+        self._embeddings = Embeddings(self.folder / CACHE / self.layer)
 
     def __enter__(self) -> Self:
         return self
@@ -93,59 +111,85 @@ class Catalogue:
     @property
     def index_recall(self) -> float | None:
         """How many of the true ten nearest the index finds, 0 to 1, by a sample of 200; None where none was asked."""
-        return None if self._index is None else self._index.recall
+        return self._embeddings.recall
 
-    def names(self, expression: str) -> list[str]:
-        """Say what the tracks have that an expression finds.
+    def parse(self, expression: str, **options: Any) -> Query:
+        """Understand an expression without asking.
 
         Args:
             expression: as for `find`.
+            **options: of `taggram.catalogue.expression.parse`.
 
         Returns:
-            "path", then the names of columns.
+            What is asked; its `columns` are those that each track comes with, beside its path.
 
         Raises:
             ConfigError: it is no expression.
             UnknownNameError: it names a tag or a column that is not there.
         """
-        query = parse(expression, self._files().columns)
-        return list(dict.fromkeys(["path", *(column.name for column in query.columns)]))
+        return parse(expression, self._files().columns, **options)
 
-    def prepare(self, *, search: Search = "auto", told: Told | None = None) -> None:
+    def prepare(self, *, told: Told | None = None) -> None:
         """Have ready what the first `similar` would have to wait for.
 
         Args:
-            search: as for `similar`.
             told: as for `similar`.
 
         Raises:
             CatalogueError: a part cannot be read.
-            MissingExtraError: an index is wanted and usearch is not installed.
         """
-        self._index_for(self._unit_vectors(told), search, EXACT_ROWS, told)
+        self._again(lambda files: self._embeddings.of(files, told))
 
     def find(
-        self, expression: str, *, limit: int | None = None, also: tuple[str, ...] = ()
+        self,
+        expression: str | Query,
+        *,
+        limit: int | None = None,
+        also: Sequence[str] = (),
+        stop: threading.Event | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Find tracks by their tags.
 
         Args:
-            expression: such as "guitar > 0.5 and not 'male vocal' > 0.2 order by piano desc limit 20".
+            expression: such as "guitar > 0.5 and not 'male vocal' > 0.2 order by piano desc limit 20"; or what `parse`
+                gave of one.
             limit: at most so many, whatever the expression says.
-            also: columns that are wanted beside those that it names, such as "duration_s".
+            also: tags and columns that are wanted beside those that it names, such as "duration_s".
+            stop: ends the question when it is set, from any thread.
 
         Returns:
             An iterator over tracks: `path`, then what the expression names. Without "order by" they come as the
-            catalogue has them. Files that failed are among them only where the expression names `error`.
+            catalogue has them. Files that failed are among them only where the expression names `error`. A score that
+            is no number is None.
 
         Raises:
-            ConfigError: it is no expression.
+            ConfigError: it is no expression, or the limit makes no sense.
             UnknownNameError: it names a tag or a column that is not there.
             CatalogueError: a part cannot be read.
+            PartsChangedError: parts were merged while the answer was read, after a part of it was given.
+            TooLongQuestionError: it takes too long, or was stopped.
         """
+        if limit is not None:
+            check_count("limit", limit, 1, MOST_ROWS)
         files = self._files()
-        query = parse(expression, files.columns).at_most(limit)
-        return find_tracks(self._table, files.parts, query, also=[Column(name, COLUMNS[name]) for name in also])
+        query = (parse(expression, files.columns) if isinstance(expression, str) else expression).at_most(limit)
+        columns = [_column(name, files.columns) for name in also]
+        return self._each(lambda now: find_tracks(self._table, now.parts, query, also=columns, stop=stop))
+
+    def lengths(self, paths: Sequence[str]) -> dict[str, float | None]:
+        """Look up how long files are.
+
+        Args:
+            paths: as the catalogue has them.
+
+        Returns:
+            Seconds by path, of those that are in the catalogue.
+
+        Raises:
+            CatalogueError: a part cannot be read.
+        """
+        sql = "SELECT path, duration_s FROM rows WHERE path IN (SELECT unnest(?))"
+        return self._again(lambda files: dict(self._table.ask(files.parts, sql, [list(paths)])))
 
     def similar(
         self,
@@ -163,8 +207,9 @@ class Catalogue:
                 catalogue and did not change since is not decoded again, and is not among the answers.
             n: how many.
             min_score: least cosine, -1 to 1.
-            search: "exact" compares every track, "index" asks an index of usearch, which misses some and is built when
-                it is first asked; "auto" takes it from four million tracks on.
+            search: "exact" compares every track; "index" asks an index of usearch, which misses some, and is built or
+                added to first where that is needed; "auto" is exact up to four million tracks, and beyond asks the
+                index if there is one.
             told: hears what is done, and how many of how many are done, where something is prepared.
 
         Returns:
@@ -176,6 +221,7 @@ class Catalogue:
             CatalogueError: a part cannot be read, or the catalogue is by other weights than those at hand.
             MissingExtraError: an index is wanted and usearch is not installed.
         """
+        _check_wish(n, min_score, search)  # before the sound is decoded
         known, vector = self._known(source)
         if vector is None:
             vector = self.embed(source)
@@ -209,16 +255,19 @@ class Catalogue:
             CatalogueError: a part cannot be read.
             MissingExtraError: an index is wanted and usearch is not installed.
         """
-        check_count("n", n)
-        check(is_number(min_score) and -1 <= min_score <= 1, "min_score", min_score, "a number from -1 to 1")
-        check_choice("search", search, get_args(Search))
-        wanted = unit(vector)
-        vectors = self._unit_vectors(told)
-        index = self._index_for(vectors, search, EXACT_ROWS, told)
-        numbers, scores = find_nearest(vectors, wanted, n if without is None else n + 1, index)
-        paths = self._table.rows_at(vectors.parts, vectors.starts, numbers, ["path"])
-        cosines = scores.clip(-1, 1).tolist()  # rounding may lead out of it
-        found = [Match(paths[number][0], score) for number, score in zip(numbers.tolist(), cosines)]
+        _check_wish(n, min_score, search)
+        n_asked = n if without is None else n + 1
+
+        def ask(files: CatalogueFiles) -> list[Match]:
+            vectors = self._embeddings.of(files, told)
+            wanted = unit(vector, vectors.size)
+            index = self._index(vectors, search, EXACT_ROWS, told)
+            numbers, scores = find_nearest(vectors, wanted, n_asked, index)
+            paths = self._table.rows_at(vectors.parts, vectors.starts, numbers, ["path"])
+            cosines = scores.clip(-1, 1).tolist()  # rounding may lead out of it
+            return [Match(paths[number][0], score) for number, score in zip(numbers.tolist(), cosines)]
+
+        found = self._again(ask)
         return [match for match in found if match.path != without and match.score >= min_score][:n]
 
     def embed(self, source: Source) -> NDArray[np.float32]:
@@ -234,28 +283,7 @@ class Catalogue:
             AudioError: the sound cannot be read or used.
             CatalogueError: the catalogue is by other weights than those at hand.
         """
-        with self._lock:
-            if self._tagger is None:
-                self._tagger = self._load_tagger()
-            return embedding_of(self._tagger, source)
-
-    def check_tagger(self, tagger: Tagger) -> None:
-        """Refuse a tagger whose embeddings cannot be compared with those of the catalogue.
-
-        Args:
-            tagger: the tagger.
-
-        Raises:
-            CatalogueError: it has other weights.
-        """
-        from taggram.models._fingerprint import weights_sha256
-
-        card = self.card
-        if weights_sha256(tagger.model, with_head=tagger.kit is None) != card["weights_sha256"]:
-            raise CatalogueError(
-                f"{printable(str(self.folder))} is by other weights of {printable(card['model'])} than those at hand, "
-                "so embeddings cannot be compared; `taggram catalogue` with these makes a layer of their own."
-            )
+        return self._embedder.embed(self.card, source)
 
     def duplicates(
         self,
@@ -270,8 +298,8 @@ class Catalogue:
         Args:
             same: "content" for the same bytes, "sound" for nearly the same embedding; None is both.
             min_score: least cosine of two that sound the same.
-            search: "exact" compares all with all, "index" asks an index of usearch; "auto" takes it from 100,000
-                tracks on.
+            search: "exact" compares all with all; "index" asks an index of usearch, which is built or added to first;
+                "auto" does so from 100,000 tracks on.
             told: as for `similar`.
 
         Returns:
@@ -282,26 +310,31 @@ class Catalogue:
             CatalogueError: a part cannot be read.
             MissingExtraError: an index is wanted and usearch is not installed.
         """
-        check_choice("same", same, (None, *get_args(Same)))
-        check(is_number(min_score) and -1 <= min_score <= 1, "min_score", min_score, "a number from -1 to 1")
-        check_choice("search", search, get_args(Search))
+        if same is not None:
+            check_choice("same", same, get_args(Same))
+        _check_wish(1, min_score, search)
         return self._duplicates(same, min_score, search, told)
 
     def _duplicates(
         self, same: Same | None, min_score: float, search: Search, told: Told | None
     ) -> Iterator[Duplicates]:
         if same != "sound":
-            yield from same_content(self._table, self._files().parts)
+            yield from self._each(lambda files: same_content(self._table, files.parts))
         if same != "content":
-            vectors = self._unit_vectors(told)
-            index = self._index_for(vectors, search, EXACT_PAIRS_ROWS, told)
-            yield from same_sound(self._table, vectors, min_score=min_score, index=index, told=told)
 
-    def statistics(self, *, threshold: float = THRESHOLD) -> Statistics:
+            def of_sound(files: CatalogueFiles) -> Iterator[Duplicates]:
+                vectors = self._embeddings.of(files, told)
+                index = self._index(vectors, search, EXACT_PAIRS_ROWS, told, pairs=True)
+                return same_sound(self._table, vectors, min_score=min_score, index=index, told=told)
+
+            yield from self._each(of_sound)
+
+    def statistics(self, *, threshold: float = THRESHOLD, told: Told | None = None) -> Statistics:
         """Count and average.
 
         Args:
             threshold: from which score on a file counts for a tag.
+            told: as for `similar`.
 
         Returns:
             Numbers of all files, and of each tag.
@@ -310,8 +343,9 @@ class Catalogue:
             ConfigError: the threshold is no number.
             CatalogueError: a part cannot be read.
         """
-        files = self._files()
-        return compute_statistics(self._table, files.parts, files.card, files.columns, threshold)
+        return self._again(
+            lambda files: compute_statistics(self._table, files.parts, files.card, files.columns, threshold, told)
+        )
 
     def map(
         self, *, n: int | None = None, seed: int = 0, tag: str | None = None, told: Told | None = None
@@ -334,10 +368,11 @@ class Catalogue:
         """
         from taggram.catalogue.collection_map import MOST_TRACKS, make_collection_map
 
-        files = self._files()
-        return make_collection_map(
-            self._table, self._unit_vectors(told), files.tags, f"{self.folder.name}, {files.card['model']}",
-            n=MOST_TRACKS if n is None else n, seed=seed, tag=tag,
+        return self._again(
+            lambda files: make_collection_map(
+                self._table, self._embeddings.of(files, told), files.tags, f"{self.folder.name}, {files.card['model']}",
+                n=MOST_TRACKS if n is None else n, seed=seed, tag=tag, told=told,
+            )
         )  # fmt: skip
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -345,25 +380,31 @@ class Catalogue:
     def _files(self) -> CatalogueFiles:
         return open_catalogue(self.folder, self.layer)
 
-    def _unit_vectors(self, told: Told | None) -> UnitVectors:
-        """Give the embeddings of the parts that are there now, prepared."""
-        files = self._files()
-        with self._lock:
-            if self._vectors is None or not self._vectors.is_of(files.parts):
-                size = int(files.card["embedding"]["size"])
-                vectors = UnitVectors(files.parts, size, self.folder / CACHE / self.layer)
-                vectors.prepare(told)
-                self._vectors, self._index = vectors, None
-            return self._vectors
+    def _again(self, ask: Callable[[CatalogueFiles], Found]) -> Found:
+        """Ask the parts that are there now, and ask again where they were merged meanwhile."""
+        for _ in range(MOST_ATTEMPTS - 1):
+            with contextlib.suppress(PartsChangedError):
+                return ask(self._files())
+        return ask(self._files())
 
-    def _index_for(self, vectors: UnitVectors, search: Search, most: int, told: Told | None) -> Neighbours | None:
-        """Give the index where one is to be asked: if that is wanted, or if there are more tracks than `most`."""
+    def _each(self, ask: Callable[[CatalogueFiles], Iterator[Found]]) -> Iterator[Found]:
+        """Likewise, where answers come one by one; nothing is asked again once one was given."""
+
+        def first(files: CatalogueFiles) -> Iterator[Found]:
+            found = ask(files)
+            return itertools.chain(list(itertools.islice(found, 1)), found)
+
+        yield from self._again(first)
+
+    def _index(
+        self, vectors: UnitVectors, search: Search, most: int, told: Told | None, *, pairs: bool = False
+    ) -> Neighbours | None:
+        """Give the index, if one is to be asked; only who wants it, or wants pairs of very many, waits for one."""
         if search == "exact" or (search == "auto" and vectors.n_total <= most):
             return None
-        with self._lock:
-            if self._index is None or self._index.vectors is not vectors:
-                self._index = Neighbours(vectors, told)
-            return self._index
+        if search == "auto" and not pairs:
+            return self._embeddings.kept_index(vectors)
+        return self._embeddings.full_index(vectors, 0 if pairs else MOST_MISSING, told)
 
     def _known(self, source: Source) -> tuple[str | None, NDArray[np.float32] | None]:
         """Give the path and the embedding of a file that is in the catalogue as it is now, as far as it is."""
@@ -371,36 +412,26 @@ class Catalogue:
             return None, None
         place = fsdecode(source)
         for path in dict.fromkeys((place, os.path.abspath(place))):  # noqa: PTH100 (of bytes that may be no UTF-8)
-            row = row_of(self._table, self._files().parts, utf8(path))
+            row = self._row_of(utf8(path))
             if row is not None:
                 size, modified_us, embedding = row
                 return utf8(path), embedding if is_unchanged(path, size, modified_us) else None
         return None, None
 
-    def _load_tagger(self) -> Tagger:
-        from taggram.tagger import Tagger
-
-        card = self.card
-        settings = {name: card["settings"][name] for name in ("model", "hop_s", "max_duration_s", "engine", "kit")}
-        if self._model is not None:
-            settings["model"] = fsdecode(self._model)
-        tagger = Tagger(**settings, device=self._device)
-        self.check_tagger(tagger)
-        return tagger
+    def _row_of(self, path: str) -> tuple[int | None, int | None, NDArray[np.float32]] | None:
+        return self._again(lambda files: row_of(self._table, files.parts, path))
 
 
-def embedding_of(tagger: Tagger, source: Source) -> NDArray[np.float32]:
-    """Compute the embedding of a sound as catalogues hold it: the mean over the patches.
+def _check_wish(n: int, min_score: float, search: str) -> None:
+    check_count("n", n)
+    check(is_number(min_score) and -1 <= min_score <= 1, "min_score", min_score, "a number from -1 to 1")
+    check_choice("search", search, get_args(Search))
 
-    Args:
-        tagger: of the catalogue.
-        source: the sound.
 
-    Returns:
-        (size,) float32.
-
-    Raises:
-        AudioError: the sound cannot be read or used.
-    """
-    mean: NDArray[np.float32] = tagger.tag_and_embed(source)[1].features.mean(axis=0)
-    return mean
+def _column(name: str, tags: Mapping[str, str]) -> Column:
+    """Give the column that is called so, or that of a tag."""
+    if name in COLUMNS:
+        return Column(name, COLUMNS[name])
+    if name not in tags:
+        raise unknown_name("tag or column", name, [*tags, *COLUMNS], f"columns are {', '.join(COLUMNS)}")
+    return Column(tags[name], NUMBER, is_tag=True)

@@ -18,7 +18,7 @@ from taggram._checks import check_count
 from taggram._files import written_aside
 from taggram.catalogue._collection_page import collection_page
 from taggram.catalogue._table import Table
-from taggram.catalogue._vectors import UnitVectors
+from taggram.catalogue._vectors import Told, UnitVectors
 from taggram.errors import ConfigError, unknown_name
 
 MOST_TRACKS = 5_000
@@ -73,6 +73,7 @@ def make_collection_map(
     n: int = MOST_TRACKS,
     seed: int = 0,
     tag: str | None = None,
+    told: Told | None = None,
 ) -> CollectionMap:
     """Place tracks on a map.
 
@@ -84,6 +85,7 @@ def make_collection_map(
         n: at most so many tracks, drawn at random where there are more.
         seed: of what is drawn, and of t-SNE.
         tag: what colours mean at first; None is the best tag of each track.
+        told: hears what is done.
 
     Returns:
         The map.
@@ -102,6 +104,8 @@ def make_collection_map(
         raise ConfigError(f"a map needs {LEAST_TRACKS} tracks or more, and the catalogue has {len(numbers)} to show.")
     found = table.rows_at(vectors.parts, vectors.starts, numbers, ["path", "scores"])
     paths, scores = zip(*(found[number] for number in numbers.tolist()))
+    if told is not None:
+        told(f"placing {len(numbers)} tracks by t-SNE", 0, 1)
     places, how = _place(vectors.rows(numbers), seed)
     drawn = f"{len(numbers)} tracks, drawn from {n_all} with seed {seed}" if len(numbers) < n_all else f"{n_all} tracks"
     notes = (f"{drawn}; {how}.", "Near is alike. Far, size and direction say nothing; other seeds give other maps.")

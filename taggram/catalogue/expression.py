@@ -9,7 +9,8 @@
     key        = tag or column ["asc" | "desc"]
 
 A name with blanks, and any text, stands in quotes, single or double. Beside a column that holds text, what stands in
-quotes is text; everywhere else it is a name. Nothing that was written becomes a part of the SQL: names are looked up in
+quotes is text; everywhere else it is a name. What a file does not have fits no comparison, so that `not` finds exactly
+the files that what follows it does not find. Nothing that was written becomes a part of the SQL: names are looked up in
 the catalogue's own list, numbers and texts are parameters, and all else is one of a few fixed words.
 """
 
@@ -23,11 +24,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from taggram._files import utf8
 from taggram.errors import ConfigError, printable, unknown_name
 
 LONGEST = 10_000  # characters
 DEEPEST = 50  # brackets and "not" within each other
 SHOWN = 60  # characters of what was not understood
+MOST_WORDS = 5  # of a name that may have been meant without its quotes
 LARGEST_FLOAT = 3.4028234663852886e38  # that 32 bits hold
 MOST_ROWS = 2**63 - 1
 TAG_PREFIX = "tag:"
@@ -40,10 +43,11 @@ COLUMNS = {
 }  # fmt: skip
 """Columns that can be asked for beside tags, and what they hold."""
 KEYWORDS = frozenset({"and", "or", "not", "order", "by", "asc", "desc", "limit", "contains"})
-OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": "<>", "<>": "<>"}
+UNLIKE = "IS DISTINCT FROM"  # also what is not there at all
+OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": UNLIKE, "<>": UNLIKE}
 TOKEN = re.compile(
     r"""\s*(?:
-    (?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?![\w.]))
+    (?P<number>[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]++)?(?![\w.]))
     | (?P<word>\w[\w.&/:+-]*)
     | (?P<quoted>"(?:[^"]|"")*"|'(?:[^']|'')*')
     | (?P<sign><=|>=|!=|<>|==|[<>=(),])
@@ -72,6 +76,11 @@ class Column:
         quoted = '"' + self.name.replace('"', '""') + '"'
         return f"epoch_us({quoted})" if self.kind == TIME else quoted
 
+    @property
+    def finite_sql(self) -> str:
+        """The column in a query, with NULL for a score that is NaN, which DuckDB takes for more than any number."""
+        return f"CASE WHEN isnan({self.sql}) THEN NULL ELSE {self.sql} END" if self.is_tag else self.sql
+
 
 @dataclass(frozen=True)
 class Query:
@@ -83,6 +92,7 @@ class Query:
         values: of the question marks.
         order: keys in SQL; "" for none.
         limit: at most so many rows, or None for all.
+        n_terms: how many comparisons and keys of the order there are, from which its cost follows.
     """
 
     columns: tuple[Column, ...]
@@ -90,6 +100,12 @@ class Query:
     values: tuple[Any, ...]
     order: str
     limit: int | None
+    n_terms: int
+
+    @property
+    def names(self) -> list[str]:
+        """What a track that is found comes with: its path, then the columns that are named."""
+        return list(dict.fromkeys(["path", *(column.name for column in self.columns)]))
 
     @property
     def takes_failures(self) -> bool:
@@ -103,12 +119,13 @@ class Query:
         return replace(self, limit=limit)
 
 
-def parse(text: str, tags: Mapping[str, str]) -> Query:
+def parse(text: str, tags: Mapping[str, str], *, listed_by: str = "`taggram catalogue stats FOLDER` shows") -> Query:
     """Understand an expression.
 
     Args:
         text: such as "guitar > 0.5 and not 'male vocal' > 0.2 order by piano desc limit 20".
         tags: the column of each tag.
+        listed_by: what shows all tags, for who names one that is not there.
 
     Returns:
         What is asked.
@@ -117,7 +134,7 @@ def parse(text: str, tags: Mapping[str, str]) -> Query:
         ConfigError: it is no expression; the message says where.
         UnknownNameError: it names a tag that the catalogue does not have.
     """
-    return _Parser(text, tags).query()
+    return _Parser(text, tags, listed_by).query()
 
 
 @dataclass(frozen=True)
@@ -143,11 +160,12 @@ class _Token:
 class _Parser:
     """Reads one expression from left to right, by the rules at the top of this file."""
 
-    def __init__(self, text: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, text: str, tags: Mapping[str, str], listed_by: str) -> None:
         if len(text) > LONGEST:
             raise ConfigError(f"the expression has {len(text)} characters; at most {LONGEST} are taken.")
         self._text = text
         self._tags = tags
+        self._listed_by = listed_by
         self._without_case: dict[str, list[str]] = {}
         for tag in tags:
             self._without_case.setdefault(tag.casefold(), []).append(tag)
@@ -156,6 +174,7 @@ class _Parser:
         self._depth = 0
         self._columns: dict[str, Column] = {}
         self._values: list[Any] = []
+        self._n_terms = 0
 
     def query(self) -> Query:
         where = "" if self._now.kind == "end" or self._now.keyword in ("order", "limit") else self._condition()
@@ -163,7 +182,7 @@ class _Parser:
         limit = self._limit() if self._take("limit") else None
         if self._now.kind != "end":
             self._fail("wanted " + ("its end" if limit else "and, or, order by, limit or its end"))
-        return Query(tuple(self._columns.values()), where, tuple(self._values), order, limit)
+        return Query(tuple(self._columns.values()), where, tuple(self._values), order, limit, self._n_terms)
 
     # -- conditions ----------------------------------------------------------------------------------------------------
 
@@ -180,22 +199,28 @@ class _Parser:
         return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
 
     def _one(self) -> str:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            self._fail(f"wanted at most {DEEPEST} brackets and nots within each other")
         if self._take("not"):
-            found = f"(NOT {self._one()})"
+            self._go_down()
+            found = f"({self._one()} IS NOT TRUE)"
         elif self._take("("):
+            self._go_down()
             found = self._condition()
             if not self._take(")"):
                 self._fail("wanted ) and, before it, whole comparisons")
         else:
-            found = self._comparison()
+            return self._comparison()
         self._depth -= 1
         return found
 
+    def _go_down(self) -> None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            self._fail(f"wanted at most {DEEPEST} brackets and nots within each other")
+
     def _comparison(self) -> str:
-        left = self._value(None)
+        self._n_terms += 1
+        text = self._text_on_the_left()
+        left = self._value(None) if text is None else text
         operator = self._now
         if operator.keyword != "contains" and operator.text not in OPERATORS:
             self._fail("wanted one of < <= > >= = != contains" + self._quotes_hint())
@@ -208,6 +233,17 @@ class _Parser:
             return self._compare(right, _Token("sign", turned, operator.at), left)
         return self._fail("wanted a tag or a column on one side", operator)
 
+    def _text_on_the_left(self) -> str | None:
+        """Read what stands in quotes as text, where a column that holds text or a time follows on its right."""
+        token, *after = self._tokens[self._place : self._place + 3]
+        if token.kind != "quoted" or len(after) < 2 or after[0].text not in OPERATORS:
+            return None
+        right = self._find(after[1].content)
+        if right is None or right.kind not in (TEXT, TIME) or self._find(token.content) is not None:
+            return None
+        self._place += 1
+        return utf8(token.content)
+
     def _compare(self, column: Column, operator: _Token, other: Column | float | str) -> str:
         """Write a comparison, whose value becomes a parameter."""
         if operator.keyword == "contains":
@@ -218,15 +254,23 @@ class _Parser:
         if isinstance(other, Column):
             if other.kind != column.kind:
                 self._fail(f"{column.name} holds a {column.kind} and {other.name} a {other.kind}", operator)
-            return f"{column.sql} {sign} {other.sql}"
-        if column.kind == TEXT and (sign not in ("=", "<>") or not isinstance(other, str)):
+            return self._of_numbers(f"{column.sql} {sign} {other.sql}", sign, column, other)
+        if column.kind == TEXT and (sign not in ("=", UNLIKE) or not isinstance(other, str)):
             self._fail(f"{column.name} holds text; wanted =, != or contains, and a text in quotes", operator)
         self._values.append(self._time(other, operator) if column.kind == TIME else other)
         if not column.is_tag:
             return f"{column.sql} {sign} ?"
         if abs(self._values[-1]) > LARGEST_FLOAT:
             self._values[-1] = math.copysign(math.inf, self._values[-1])
-        return f"{column.sql} {sign} CAST(? AS FLOAT)"  # as wide as the scores, so that whole blocks can be passed over
+        # as wide as the scores, so that whole blocks can be passed over
+        return self._of_numbers(f"{column.sql} {sign} CAST(? AS FLOAT)", sign, column)
+
+    def _of_numbers(self, comparison: str, sign: str, *columns: Column) -> str:
+        """Let no score fit that is NaN."""
+        if sign == UNLIKE or (len(columns) == 1 and sign not in (">", ">=")):
+            return comparison
+        tags = [column.sql for column in columns if column.is_tag]
+        return f"({' AND '.join([comparison, *(f'NOT isnan({tag})' for tag in tags)])})" if tags else comparison
 
     def _contains(self, column: Column, operator: _Token, other: Column | float | str) -> str:
         """Write a search for a part of a text, whatever the case."""
@@ -245,7 +289,7 @@ class _Parser:
         is_text = isinstance(left, Column) and left.kind in (TEXT, TIME, LIST)
         if token.kind == "quoted" and is_text:
             self._place += 1
-            return token.content
+            return utf8(token.content)
         if token.kind == "quoted" or (token.kind == "word" and not token.keyword):
             return self._named()
         if is_text:
@@ -278,7 +322,8 @@ class _Parser:
             down = self._take("desc")
             if not down:
                 self._take("asc")
-            keys.append(f"{column.sql} {'DESC' if down else 'ASC'} NULLS LAST")
+            self._n_terms += 1
+            keys.append(f"{column.finite_sql} {'DESC' if down else 'ASC'} NULLS LAST")
             if not self._take(","):
                 return ", ".join(keys)
 
@@ -301,7 +346,7 @@ class _Parser:
                 self._fail("wanted a tag or a column" + hint)
             raise unknown_name(
                 "tag or column", _shortened(token.content), [*self._tags, *COLUMNS],
-                f"`taggram catalogue stats FOLDER` shows all {len(self._tags)} tags; columns are {', '.join(COLUMNS)}",
+                f"{self._listed_by} all {len(self._tags)} tags; columns are {', '.join(COLUMNS)}",
             )  # fmt: skip
         self._place += 1
         return self._columns.setdefault(found.name, found)
@@ -318,11 +363,11 @@ class _Parser:
     def _quotes_hint(self) -> str:
         """Say that quotes are wanted, where words around this one make a tag together."""
         first = self._place
-        while first > 0 and self._is_plain_word(first - 1):
+        while first > max(0, self._place - MOST_WORDS) and self._is_plain_word(first - 1):
             first -= 1
         for start in range(first, self._place + 1):
             words = []
-            for place in range(start, len(self._tokens)):
+            for place in range(start, min(start + MOST_WORDS, len(self._tokens))):
                 if not self._is_plain_word(place):
                     break
                 words.append(self._tokens[place].text)

@@ -17,6 +17,7 @@ FIXED = (
 )
 """Columns that are the same whatever the tags are."""
 PLACE = "place"  # on the way to a catalogue: number of a file among those to do
+NUMBER_OF_ROW = "file_row_number"  # a column that DuckDB adds where it is asked to
 PREFIX = "tag:"  # of the column of a tag that is called like another column
 
 
@@ -80,7 +81,7 @@ def name_columns(tags: Sequence[str]) -> dict[str, str]:
     Returns:
         The column by tag.
     """
-    taken = set(FIXED)
+    taken = {*FIXED, NUMBER_OF_ROW}
     columns = {}
     for tag in tags:
         column = tag

@@ -1,8 +1,8 @@
 """Tracks that sound alike: those whose embeddings have the smallest angle to one.
 
-Up to a few million tracks, every one is compared. Beyond, or when asked for, an index of usearch answers (a graph of
-neighbours: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable
-small world graphs", 2016), which misses some; how many is measured when it is built.
+Every track is compared, or an index of usearch answers (a graph of neighbours: Malkov and Yashunin, "Efficient and
+robust approximate nearest neighbor search using hierarchical navigable small world graphs", 2016), which misses some;
+how many is measured when it is built. What is not in it is compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import Span, UnitVectors, Vectors
 
 Search = Literal["auto", "exact", "index"]
-EXACT_ROWS = 4_000_000  # tracks up to which "auto" compares every one
+EXACT_ROWS = 4_000_000  # tracks up to which "auto" compares every one, even where an index is kept
+MOST_MISSING = 100_000  # tracks that need not be in an index: comparing them takes less time than adding a hundred
 DEFAULT_N = 10
 
 
@@ -46,7 +47,7 @@ def find_nearest(
         vectors: all of them, prepared.
         wanted: (size,) of length 1.
         n: how many.
-        index: is asked for them, where it is given; else every one is compared.
+        index: is asked for them, where it is given, and what is not in it is compared; else every one is compared.
 
     Returns:
         Numbers of the rows, the nearest first, and their cosines.
@@ -55,10 +56,11 @@ def find_nearest(
         CatalogueError: a part cannot be read.
     """
     if index is None:
-        numbers, scores = _compare_all(vectors, wanted, n)
+        numbers, scores = _compare(vectors, vectors.spans(), wanted, n)
     else:
-        numbers = index.nearest(wanted[None], n)[0]
-        scores = vectors.rows(numbers) @ wanted
+        near = index.nearest(wanted[None], n)[0]
+        beside = _compare(vectors, vectors.spans(index.missing), wanted, n)
+        numbers, scores = _joined([(near, vectors.rows(near) @ wanted), beside])
     order = np.lexsort((numbers, -scores))[:n]
     return numbers[order], scores[order]
 
@@ -93,15 +95,17 @@ def is_unchanged(path: str, size: int | None, modified_us: int | None) -> bool:
     return now.st_size == size and now.st_mtime_ns // 1000 == modified_us
 
 
-def _compare_all(vectors: UnitVectors, wanted: Vectors, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Compare every row, block by block, in a thread a core."""
+def _compare(
+    vectors: UnitVectors, spans: Sequence[Span], wanted: Vectors, n: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Compare rows, block by block, in a thread a core."""
 
     def best_of(span: Span) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         pieces = [_best(first, found @ wanted, n) for first, found in vectors.read(span)]
         return _joined(pieces)
 
     with ThreadPoolExecutor(n_cores()) as pool:
-        return _joined(list(pool.map(best_of, vectors.spans())))
+        return _joined(list(pool.map(best_of, spans)))
 
 
 def _best(first: int, scores: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

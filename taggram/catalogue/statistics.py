@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from taggram.catalogue._table import Table
-from taggram.catalogue.expression import LARGEST_FLOAT, Column
+from taggram.catalogue._vectors import Told
+from taggram.catalogue.expression import LARGEST_FLOAT, NUMBER, Column
 from taggram.errors import ConfigError
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -64,7 +65,12 @@ class Statistics:
 
 
 def compute_statistics(
-    table: Table, parts: Sequence[Path], card: Mapping[str, object], columns: Mapping[str, str], threshold: float
+    table: Table,
+    parts: Sequence[Path],
+    card: Mapping[str, object],
+    columns: Mapping[str, str],
+    threshold: float,
+    told: Told | None = None,
 ) -> Statistics:
     """Count and average over a catalogue.
 
@@ -74,6 +80,7 @@ def compute_statistics(
         card: of the catalogue.
         columns: the column of each tag.
         threshold: from which score on a file counts for a tag.
+        told: hears how many tags are done.
 
     Returns:
         The numbers.
@@ -96,18 +103,20 @@ def compute_statistics(
     return Statistics(
         model=str(card["model"]), layer=str(card["layer"]), n_files=n_files, n_failed=n_failed, hours=hours or 0.0,
         n_bytes=int(n_bytes or 0), n_copies=n_copies, errors=dict(table.ask(parts, sql, [MOST_ERRORS])),
-        threshold=threshold, tags=tuple(_tags(table, parts, columns, threshold)),
+        threshold=threshold, tags=tuple(_tags(table, parts, columns, threshold, told)),
     )  # fmt: skip
 
 
-def _tags(table: Table, parts: Sequence[Path], columns: Mapping[str, str], threshold: float) -> list[TagStatistics]:
+def _tags(
+    table: Table, parts: Sequence[Path], columns: Mapping[str, str], threshold: float, told: Told | None
+) -> list[TagStatistics]:
     found = []
     tags = list(columns)
     for first in range(0, len(tags), TAGS_AT_ONCE):
         some = tags[first : first + TAGS_AT_ONCE]
         wanted, values = [], []
         for tag in some:
-            column = Column(columns[tag], "number", is_tag=True).sql
+            column = Column(columns[tag], NUMBER, is_tag=True).finite_sql
             wanted.append(
                 f"avg({column}), quantile_cont({column}, {list(QUANTILES)}), "
                 f"count(*) FILTER ({column} >= CAST(? AS FLOAT))"
@@ -119,4 +128,6 @@ def _tags(table: Table, parts: Sequence[Path], columns: Mapping[str, str], thres
             mean, quantiles, n_above = row[3 * place : 3 * place + 3]
             by_share = dict(zip(QUANTILES, quantiles or [None] * len(QUANTILES)))
             found.append(TagStatistics(tag, mean, by_share, n_above))
+        if told is not None:
+            told("counting over tags", len(found), len(tags))
     return found
