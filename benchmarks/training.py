@@ -109,12 +109,13 @@ def bind_to_cores(n_wanted: int) -> None:
     torch.set_num_threads(n_wanted)
 
 
-def prepared_clips(clips: list[str], folder: Path) -> PreparedData:
+def prepared_clips(clips: list[str], folder: Path, sample_rate: int = 16_000) -> PreparedData:
     """Prepare clips with made-up tags: all but one train, and the last for validation too.
 
     Args:
         clips: the files.
         folder: where to.
+        sample_rate: in Hz.
 
     Returns:
         The data.
@@ -125,7 +126,7 @@ def prepared_clips(clips: list[str], folder: Path) -> PreparedData:
     rows = [f"{Path(clip).name},train,{tag}" for clip, tag in zip(clips, tags)]
     rows[-1] = rows[-1].replace(",train,", ",valid,")
     (folder / "clips.csv").write_text("\n".join(["path,split,tags", *rows, ""]), encoding="utf-8")
-    prepare(open_dataset("csv", folder, min_count=1), folder / "prepared", sample_rate=16_000)
+    prepare(open_dataset("csv", folder, min_count=1), folder / "prepared", sample_rate=sample_rate)
     return PreparedData(folder / "prepared")
 
 

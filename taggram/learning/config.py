@@ -63,8 +63,9 @@ class FitConfig:
         seed: of the first weights, the order, the crops and dropout.
         precision: of the arithmetic.
         compile: whether torch compiles the network.
-        keep_memory: whether memory that is free again is kept for the next step and not given back to the system, where
-            that is Linux with glibc: up to twice as quick on a CPU, for up to two and a half times the memory.
+        keep_memory: whether memory that is free again is kept for the next step and given back to the system only at
+            the end, where that is Linux with glibc: up to twice as quick on a CPU, for up to two and a half times the
+            memory. None keeps it on a CPU and not beside a GPU.
         n_loaders: processes that read data beside the training; 0 reads in its own. None is 0 on a CPU, and one a core
             beside a GPU, up to 8.
         checkpoint_steps: steps between checkpoints within an epoch; None is at its end alone.
@@ -104,7 +105,7 @@ class FitConfig:
     seed: int = 0
     precision: Precision = "32-true"
     compile: bool = False
-    keep_memory: bool = False
+    keep_memory: bool | None = None
     n_loaders: int | None = None
     checkpoint_steps: int | None = None
 
@@ -120,8 +121,10 @@ class FitConfig:
         check_count("seed", self.seed, 0)
         if self.n_loaders is not None:
             check_count("n_loaders", self.n_loaders, 0)
-        for name in ("nesterov", "l2_in_valid_loss", "compile", "keep_memory"):
+        for name in ("nesterov", "l2_in_valid_loss", "compile"):
             check_flag(name, getattr(self, name))
+        if self.keep_memory is not None:
+            check_flag("keep_memory", self.keep_memory)
         are_names = isinstance(self.freeze, tuple) and all(isinstance(name, str) for name in self.freeze)
         check(are_names, "freeze", self.freeze, 'names of parts, such as ["timbral", "temporal"]')
         if self.norm_momentum is not None:

@@ -8,7 +8,6 @@ reads).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -44,6 +43,7 @@ from taggram.learning.data import (
     side_by_side,
     steps_per_epoch,
 )
+from taggram.learning.memory import memory_kept
 from taggram.learning.system import TaggingSystem
 from taggram.models._blocks import Standardize
 from taggram.models._contract import TaggingModel
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 N_FOR_STATISTICS = 1000  # patches that mean and spread of the input are taken from
 SAMPLE_BITS = 16  # of prepared data: what the network hears when it tags is to be what it was trained on
 VALID_CLIPS = 16  # clips that validation reads at once
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 MOST_LOADERS = 8  # processes that read beside a GPU: more than it can eat
 OTHER_HAS_ENDED = (  # what gloo and NCCL say where a process does not answer any more
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "remote process exited",
@@ -142,8 +141,6 @@ def fit(
     _check_task(model, data, config)
     check_augment(augment, model, use_features=use_features)
     model.frontend.sample_bits = SAMPLE_BITS
-    if config.keep_memory:
-        keep_memory()
     augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
     patches, clips = _patches_and_clips(model, data, config, augmenter, use_features)
     ranks = Ranks.of_environment()
@@ -169,7 +166,7 @@ def fit(
         set_statistics(system, patches)
     patch_s = model.frontend.n_frames * model.frontend.hop_length / model.frontend.sample_rate
     teller = Teller(told if ranks.is_first else None, patch_s, lambda: history.rows[-1])
-    with _only_what_is_unexpected(), history.drawn():
+    with _only_what_is_unexpected(), history.drawn(), memory_kept(_keeps_memory(config, device)):
         trainer = lightning.Trainer(
             **_hardware(device, ranks), precision=config.precision,
             max_epochs=config.max_epochs, accumulate_grad_batches=config.accumulate,
@@ -353,12 +350,11 @@ def _checkpoints(folder: Path, config: FitConfig) -> list[Callback]:
     return kept
 
 
-def keep_memory() -> None:
-    """Let the C library give no memory back: a step that takes it anew spends near half its time on page faults."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system, or another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+def _keeps_memory(config: FitConfig, device: str) -> bool:
+    """Say whether memory that is free again is kept: on a CPU, unless the config says otherwise."""
+    if config.keep_memory is not None:
+        return config.keep_memory
+    return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
 
 
 class _Steps(Callback):

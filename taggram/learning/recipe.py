@@ -33,7 +33,6 @@ FROM_SCRATCH: dict[str, Any] = {  # of a network that has no recipe by this name
     "batch_size": 16,
     "norm_momentum": 0.1,
     "ema_decay": 0.99,
-    "keep_memory": True,
     "schedule": {"rule": "plateau", "factor": 0.3, "patience": 6},
 }
 FINE_TUNING: dict[str, Any] = {**FROM_SCRATCH, "trunk_lr": 0.5, "max_epochs": 60}  # of weights that are trained already

@@ -34,6 +34,7 @@ from taggram.models._blocks import (
     same_zeros,
 )
 from taggram.models._contract import TaggingModel
+from taggram.models._learning_layers import NeighboursMaxPool1d
 from taggram.models._registry import register_model
 
 PAPER = "Pons et al., ISMIR 2018"
@@ -153,7 +154,9 @@ class AtScaleWaveform(TaggingModel):
         n_first = WAVEFORM_CHANNELS[0]
         strided = ConvReluNorm(nn.Conv1d(1, n_first, N_TAPS, stride=N_TAPS), batch_norm_1d(n_first))
         pooled = (
-            nn.Sequential(ConvReluNorm(nn.Conv1d(n_in, n_out, N_TAPS), batch_norm_1d(n_out)), nn.MaxPool1d(N_TAPS))
+            nn.Sequential(
+                ConvReluNorm(nn.Conv1d(n_in, n_out, N_TAPS), batch_norm_1d(n_out)), NeighboursMaxPool1d(N_TAPS)
+            )
             for n_in, n_out in itertools.pairwise(WAVEFORM_CHANNELS)
         )
         self.convs = nn.ModuleList([strided, *pooled])

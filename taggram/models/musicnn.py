@@ -25,6 +25,7 @@ from taggram.models._blocks import (
     same_zeros,
 )
 from taggram.models._contract import TaggingModel
+from taggram.models._learning_layers import TemporalConv2d
 from taggram.models._registry import register_model
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class MusiCNN(TaggingModel):
             for n_mels in TIMBRAL_MELS
         )
         self.temporal = nn.ModuleList(
-            ConvReluNorm(nn.Conv2d(1, N_TEMPORAL, (n_frames, 1)), batch_norm_2d(N_TEMPORAL))
+            ConvReluNorm(TemporalConv2d(N_TEMPORAL, n_frames), batch_norm_2d(N_TEMPORAL))
             for n_frames in TEMPORAL_FRAMES
         )
         self.midend = nn.ModuleList(

@@ -26,6 +26,7 @@ from taggram._checks import check, check_choice, check_count, check_flag, is_cou
 from taggram.frontends import RawConfig
 from taggram.models._blocks import SamePad1d, Standardize, batch_norm_1d, glorot_uniform_, he_uniform_
 from taggram.models._contract import TaggingModel
+from taggram.models._learning_layers import NeighboursMaxPool1d
 from taggram.models._registry import register_model
 
 SAMPLE_RATE = 22_050  # Hz
@@ -238,7 +239,7 @@ def _conv(n_in: int, n_out: int, strided: bool = False) -> nn.Conv1d:
 def _pool(down_sampling: DownSampling) -> nn.Module:
     match down_sampling:
         case "max":
-            return nn.MaxPool1d(POOL)
+            return NeighboursMaxPool1d(POOL)
         case "avg":
             return nn.AvgPool1d(POOL)
         case "stride":

@@ -30,6 +30,7 @@ from taggram.errors import ConfigError
 from taggram.frontends import FrontendConfig, LogMelConfig, RawConfig
 from taggram.models._blocks import BN_MOMENTUM, Standardize, he_uniform_
 from taggram.models._contract import TaggingModel
+from taggram.models._learning_layers import NeighboursMaxPool1d
 from taggram.models._registry import register_model
 
 PAPER = "Lee et al., SMC 2017"
@@ -152,7 +153,7 @@ def _trunk(kernels: Sequence[int], first: ConvNormReLU | None, n_top: int) -> Or
     for place, kernel in enumerate(kernels, start=1):
         n_out = n_top if place == len(kernels) else N_FIRST if place <= 2 else N_MIDDLE
         steps[f"conv{number}"] = ConvNormReLU(n_in, n_out, kernel)
-        steps[f"pool{number}"] = nn.MaxPool1d(kernel)
+        steps[f"pool{number}"] = NeighboursMaxPool1d(kernel)
         n_in, number = n_out, number + 1
     steps[f"conv{number}"] = ConvNormReLU(n_top, n_top, 1)
     return steps

@@ -137,7 +137,7 @@ class ReSE(TrainedGrid):
 
     def _step_s(self, cell: Cell) -> float:
         """Time steps of training by themselves, behind one that warms up: time of the processor, or of a GPU."""
-        from taggram.learning.fit import keep_memory
+        from taggram.learning.memory import keep_memory
 
         keep_memory()
         config, device = self.fit(Cell(method=cell.method)), find_device(self.config.device)
