@@ -58,7 +58,7 @@ def check_precision(precision: Precision, engine: Engine, device: torch.device) 
 
 def cpu_capabilities() -> dict[str, object]:
     """Say which instructions this CPU has, as far as torch can tell."""
-    tell: Callable[[], dict[str, object]] | None = getattr(torch.cpu, "get_capabilities", None)  # from torch 2.11 on
+    tell: Callable[[], dict[str, object]] | None = getattr(torch.cpu, "get_capabilities", None)  # older ones have none
     return {} if tell is None else tell()
 
 
@@ -87,7 +87,7 @@ def check_accuracy(plain: InferenceForm, form: InferenceForm, precision: Precisi
         farthest = max(farthest, difference(got, wanted, has_scores(model)))
     if not farthest <= FARTHEST[precision]:
         raise ConfigError(
-            f"in {precision}, results of {_name(model)} are off by {farthest:.2g} on a sound made up to try it, where "
+            f"in {precision}, results of {_name(model)} are off by {farthest:.3f} on a sound made up to try it, where "
             f"{FARTHEST[precision]} is allowed; say precision float32."
         )
 
