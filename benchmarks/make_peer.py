@@ -4,8 +4,8 @@
     python benchmarks/make_peer.py frontends FOLDER
     python benchmarks/make_peer.py essentia FOLDER
 
-FOLDER/bin/python is then what the benchmarks call `--peer`. Python 3.11 has to be there: the original musicnn and the
-wheel of essentia know no newer one. Packages come from the index that pip is set up for.
+FOLDER/bin/python is then what the benchmarks call `--peer`, `--essentia` or `--librosa`. Python 3.11 has to be there:
+the original musicnn knows no newer one. Packages come from the index that pip is set up for.
 """
 
 from __future__ import annotations
