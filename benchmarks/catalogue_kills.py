@@ -4,7 +4,8 @@
 
 Catalogues of short made-up files are made over and over. In the midst of a run, at a random moment, one of these
 happens: the command is killed (-9), a worker is, an actor of Ray is, or Ray's raylet, which is the machine as Ray sees
-it; the disk is full after some bytes; a second run begins in the same folder. Between runs a byte of a part is changed,
+it; the disk is full (a small tmpfs where one may be mounted, or else a limit of the size of a file); a second run
+begins in the same folder. Between runs a byte of a part is changed,
 or the clock goes back a day. Then the command is given again until a catalogue is whole; it is compared with the one
 that nobody disturbed: the same rows, each once, scores within 1e-5. Linux only.
 """
@@ -12,28 +13,34 @@ that nobody disturbed: the same rows, each once, scores within 1e-5. Linux only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
+from _session import session_of
 
 from taggram.models import create_model
 
 TOLERANCE = 1e-5
 LENGTH_S = 3.5
 SAMPLE_RATE = 16_000
-LEAST_FILE_BYTES = 2000
+LEAST_FILE_BYTES, MOST_ROOM = 2_000, 60_000
+DISK_BYTES = 2**26
 RUN_S = 600  # a run that takes longer hangs
+GONE_S = 60  # in which all processes of a killed run have to be gone
 WAIT_S = 0.02
 PART_S = "0.2"
 CLOCK_BACK = "import time; _now = time.time; time.time = lambda: _now() - 86400\n"
@@ -51,10 +58,12 @@ class Place:
     Attributes:
         folder: of this benchmark.
         n_files: that are catalogued.
+        is_disk: whether the catalogue lies on a disk of its own.
     """
 
     folder: Path
     n_files: int
+    is_disk: bool = False
 
     def make(self) -> None:
         """Write the network and the sound."""
@@ -84,9 +93,43 @@ class Place:
         )
         code = f"{limit}import sys; sys.argv = {['taggram', *words]!r}\nfrom taggram.apps.cli import main\nmain()"
         environment = {**os.environ, **({"PYTHONPATH": str(self.folder / "back")} if clock_back else {})}
-        return subprocess.Popen(
-            [sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True, env=environment
-        )
+        with (self.folder / "told.txt").open("wb") as told:
+            return subprocess.Popen([sys.executable, "-c", code], stderr=told, start_new_session=True, env=environment)
+
+    def ends_well(self, out: str, runner: str, what: str) -> None:
+        """Run to the end, which must go well."""
+        code = self.start(out, runner).wait(RUN_S)
+        if code != 0:
+            sys.exit(f"{what} ended with {code}: {(self.folder / 'told.txt').read_text()[-2000:]}")
+
+    @contextlib.contextmanager
+    def disk(self, out: str) -> Iterator[None]:
+        """Put a small disk in the place of a catalogue, if this user may, and take all away at the end."""
+        folder = self.folder / out
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder]
+        self.is_disk = shutil.which("mount") is not None and not subprocess.run(command, check=False).returncode
+        try:
+            yield
+        finally:
+            if self.is_disk:
+                subprocess.run(["umount", "-l", folder], check=True)
+            shutil.rmtree(folder)
+
+    def fill_up(self, out: str, runner: str) -> int:
+        """Begin a run on a disk with little room; give 1 if that ended it."""
+        room = random.randint(LEAST_FILE_BYTES, MOST_ROOM)
+        if not self.is_disk:
+            return int(self.start(out, runner, file_bytes=room).wait(RUN_S) != 0)
+        usage = shutil.disk_usage(self.folder / out)
+        self._resize(out, usage.used + room)
+        process = self.start(out, runner)
+        code = process.wait(RUN_S)
+        self._resize(out, DISK_BYTES)
+        return int(code != 0)
+
+    def _resize(self, out: str, n_bytes: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={n_bytes}", self.folder / out], check=True)
 
     def rows(self, out: str) -> dict[str, Row]:
         """Read a catalogue as any reader of Parquet would."""
@@ -113,17 +156,17 @@ def main() -> None:
         place = Place(Path(folder), args.files)
         place.make()
         begun = time.monotonic()
-        ended_well(place.start("whole", "local"), "the run that nobody disturbs")
+        place.ends_well("whole", "local", "the run that nobody disturbs")
         whole, alone_s = place.rows("whole"), time.monotonic() - begun
         n_catalogues, worst = 0, 0.0
         while happened.total() < args.disturbances:
             runner = "ray" if random.random() < args.ray_share else "local"
-            disturbed(place, runner, alone_s, happened, args.disturbances)
-            worst = max(worst, difference(whole, place.rows("out")))
+            with place.disk("out"):
+                disturbed(place, runner, alone_s, happened, args.disturbances)
+                worst = max(worst, difference(whole, place.rows("out")))
             n_catalogues += 1
-            kinds = ", ".join(f"{n} x {kind}" for kind, n in sorted(happened.items()))
+            kinds = ", ".join(f"{n} x {kind}" for kind, n in sorted((+happened).items()))
             print(f"{n_catalogues} catalogues whole after {happened.total()} disturbances: {kinds}", flush=True)
-            subprocess.run(["rm", "-r", place.folder / "out"], check=True)
     print(f"all rows are there once; scores differ by {worst:.1e}; promised: at most {TOLERANCE:.0e}")
     sys.exit(not worst <= TOLERANCE)
 
@@ -144,12 +187,10 @@ def disturbed(place: Place, runner: str, alone_s: float, happened: Counter[str],
             end(process)
             happened[kind] += 1
         elif kind == "full disk":
-            process = place.start("out", runner, file_bytes=random.randint(LEAST_FILE_BYTES, 20_000))
-            process.wait(RUN_S)
-            happened[kind] += process.returncode != 0
+            happened[kind] += place.fill_up("out", runner)
         else:
             happened[kind] += strike(place, kind, runner, alone_s)
-    ended_well(place.start("out", runner), "the last run")
+    place.ends_well("out", runner, "the last run")
 
 
 def strike(place: Place, kind: str, runner: str, alone_s: float) -> int:
@@ -166,6 +207,8 @@ def strike(place: Place, kind: str, runner: str, alone_s: float) -> int:
     if kind == "second run":
         second = place.start("out", runner)
         refused = second.wait(RUN_S) != 0
+        if not refused and process.poll() is None:
+            sys.exit("two runs wrote into one folder at once")
         process.wait(RUN_S)
         return int(refused)
     name = {"worker": b"taggram.catalogue._worker", "actor": b"ray::", "node": b"raylet/raylet"}[kind]
@@ -196,35 +239,16 @@ def damage(parts: Path) -> int:
     return 1
 
 
-def ended_well(process: subprocess.Popen[bytes], what: str) -> None:
-    """Wait for a run that must go well."""
-    if process.wait(RUN_S) != 0:
-        sys.exit(f"{what} ended with {process.returncode}")
-
-
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a command as it is, and see that nothing of it is left after a while."""
     process.kill()
     process.wait()
-    until = time.monotonic() + 30
+    until = time.monotonic() + GONE_S
     while session_of(process.pid) and time.monotonic() < until:
         time.sleep(WAIT_S)
-    for pid in session_of(process.pid):
-        print(f"left behind: {line_of(pid).replace(bytes(1), b' ').decode().strip()}")
-        os.kill(pid, signal.SIGKILL)
-
-
-def session_of(leader: int) -> list[int]:
-    """List the processes of a session that are still at work."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, session = place.joinpath("stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(int(place.name))
-    return found
+    left = session_of(process.pid)
+    if left:
+        sys.exit(f"left behind: {[line_of(pid).replace(bytes(1), b' ').decode().strip() for pid in left]}")
 
 
 def line_of(pid: int) -> bytes:

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from _http import NO_REPLY, Connection, Reply, connection, head, read_reply
+from _session import memory_mb
 from _sound import demo_song
 
 from taggram._processes import n_cores
@@ -211,7 +212,7 @@ class Load:
     async def watch(self, server: int, begun: float, memory: list[tuple[float, float]]) -> None:
         """Note the memory of the server and its decoders, in MB, every second."""
         while True:
-            memory.append((time.monotonic() - begun, memory_mb(server)))
+            memory.append((time.monotonic() - begun, memory_mb(family_of(server))))
             await asyncio.sleep(1)
 
     async def client(self, pick: Callable[[], Kind]) -> None:
@@ -424,18 +425,6 @@ def cpu_s(processes: set[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def memory_mb(pid: int) -> float:
-    """Give the resident memory of a process and of those that it started, in MB; shared pages count once."""
-    total = 0
-    for one in family_of(pid):
-        try:
-            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
-                total += int(line.split()[1]) if line.startswith("Pss:") else 0
-        except OSError:
-            continue  # it ended just now
-    return total / 1000
 
 
 def print_report(report: dict[str, Any]) -> bool:

@@ -1,0 +1,45 @@
+"""The processes of a command that is measured: which they are, and how much memory they take. Linux only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def session_of(leader: int) -> list[int]:
+    """List the processes of a session that are still at work.
+
+    Args:
+        leader: the process that began it.
+
+    Returns:
+        Their numbers.
+    """
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session = place.joinpath("stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(place.name))
+    return found
+
+
+def memory_mb(processes: Iterable[int]) -> float:
+    """Sum the resident memory of processes; pages that they share count once.
+
+    Args:
+        processes: their numbers; one that ended just now counts as nothing.
+
+    Returns:
+        In MB, of 10^6 bytes.
+    """
+    total_kib = 0
+    for pid in processes:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total_kib * 1024 / 1e6
