@@ -70,7 +70,8 @@ class _MakesTheRest(TyperGroup):
 
 catalogue_app = typer.Typer(
     cls=_MakesTheRest, no_args_is_help=True, subcommand_metavar="PATH... --out FOLDER | COMMAND FOLDER",
-    help="Tag a whole collection into a folder that can be asked; it goes on where it stopped.",
+    help="Tag a whole collection into a folder that can be asked; it goes on where it stopped. All options:"
+    " `taggram catalogue make --help`. A folder of music that is called like one of the commands below is written ./stats.",
 )  # fmt: skip
 app.add_typer(catalogue_app, name="catalogue")
 
@@ -134,7 +135,8 @@ SearchBy = Annotated[
     Option(
         "--search",
         metavar="auto|exact|index",
-        help="Compare every track, or ask an index that misses some and is built once; auto chooses by their number.",
+        help="Compare every track, or ask an index, which misses some and is built or added to first. auto compares, and"
+        " asks an index from four million tracks on if there is one; for duplicates, from 100,000 on.",
     ),
 ]
 Root = Annotated[Path, Option("--root", metavar="DIR", help="The folder of the data set.")]
@@ -830,7 +832,7 @@ def make(
     ] = True,
     retry: Annotated[bool, Option("--retry", help="Try files again that failed before.")] = False,
     by_content: Annotated[
-        bool, Option("--by-content", help="Know files by what is in them, whatever their time; reads them all.")
+        bool, Option("--by-content", help="Read all files that are known, also those whose size and time are the same.")
     ] = False,
     prune: Annotated[bool, Option("--prune", help="Take out files that are no longer there.")] = False,
     part_s: Annotated[
@@ -842,7 +844,11 @@ def make(
 ) -> None:
     """Tag a whole collection into a folder, a row a file, and go on where an earlier run stopped.
 
+    This is what `taggram catalogue` does; the word make may be left out.
+
     taggram catalogue music/ --out catalogue
+
+    A folder that is called stats, map, compact or make is written ./stats.
     """
     from taggram.apps._cataloguing import CatalogueOptions, run_cataloguing
     from taggram.apps._tagging import TaggerSettings
@@ -857,11 +863,13 @@ def make(
 
 
 @catalogue_app.command("compact")
-def compact_catalogue(folder: Annotated[Path, Argument(metavar="FOLDER", help="The catalogue.")]) -> None:
-    """Merge the parts of a catalogue into few large ones."""
+def compact_catalogue(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="The catalogue.")], layer: Layer = None
+) -> None:
+    """Merge the small parts of a catalogue into few large ones."""
     from taggram.apps._cataloguing import run_compacting
 
-    run_compacting(folder)
+    run_compacting(folder, layer)
 
 
 @catalogue_app.command("stats")
@@ -939,6 +947,9 @@ def similar(
     model: Annotated[
         str | None, Option("--model", "-m", metavar="FILE", help="Where the catalogue's model lies, if it was moved.")
     ] = None,
+    kit: Annotated[
+        str | None, Option("--kit", metavar="FILE", help="Where the catalogue's kit lies, if it was moved.")
+    ] = None,
     device: Device = "auto",
     kind: Annotated[ListFormat, Option("--format", help="How tracks are written.")] = ListFormat.text,
     out: OutFile = None,
@@ -947,8 +958,8 @@ def similar(
     from taggram.apps._asking import run_similar
 
     done = run_similar(
-        catalogue, file, n=n, min_score=min_score, search=search, layer=layer, model=model, device=device, kind=kind,
-        out=out,
+        catalogue, file, n=n, min_score=min_score, search=search, layer=layer, model=model, kit=kit, device=device,
+        kind=kind, out=out,
     )  # fmt: skip
     raise Exit(0 if done else 1)
 
