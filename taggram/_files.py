@@ -106,6 +106,12 @@ def in_turn(lock: Path) -> Iterator[None]:
         yield
 
 
+def is_free(lock: Path) -> bool:
+    """Whether no process is at what `in_turn` guards by a lock, in a folder that is there."""
+    with lock.open("ab") as file:
+        return _took_lock(file)
+
+
 def _took_lock(file: IO[bytes]) -> bool:
     """Lock a file until it is closed, if no other process has; give whether it is locked now."""
     try:

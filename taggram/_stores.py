@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from taggram.errors import ConfigError, MissingExtraError, printable
@@ -12,6 +13,18 @@ PACKAGES = {"fsspec.implementations.http": "aiohttp requests", "fsspec.implement
 def is_address(place: object) -> bool:
     """Whether a place is an address in a store, and no file or folder of this machine."""
     return isinstance(place, str) and "://" in place
+
+
+def without_password(text: str) -> str:
+    """Take the passwords out of addresses such as https://name:password@host/music.
+
+    Args:
+        text: an address, or a message with some in it.
+
+    Returns:
+        The same, with *** in their places.
+    """
+    return re.sub(r"(?<=://)([^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
 def open_store(address: str) -> tuple[Any, str]:
@@ -30,18 +43,18 @@ def open_store(address: str) -> tuple[Any, str]:
     import fsspec
     from fsspec.registry import known_implementations
 
-    kind = address.partition("://")[0]
+    kind, shown = address.partition("://")[0], printable(without_password(address))
     try:
         files, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
         package = _package_of(known_implementations.get(kind, {}).get("class", kind))
         raise MissingExtraError(
-            f"{printable(address)}: stores of the kind {kind}:// need {package}, which is not installed: "
+            f"{shown}: stores of the kind {kind}:// need {package}, which is not installed: "
             f"pip install {package}"
         ) from error
     except ValueError as error:
         raise ConfigError(
-            f"{printable(address)}: there is no kind of store {kind}://; there are s3, gs, abfs, http, file and more, "
+            f"{shown}: there is no kind of store {kind}://; there are s3, gs, abfs, http, file and more, "
             "see fsspec."
         ) from error
     return files, path

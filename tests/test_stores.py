@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -16,10 +18,13 @@ import pytest
 from _http_store import http_store
 from _made_sounds import RATE, TAGS, write_set
 
+from taggram._files import in_turn
 from taggram.datasets import open_dataset
 from taggram.errors import ConfigError, DatasetError, MissingExtraError
-from taggram.learning import _stores
-from taggram.learning._stores import Kept, Store
+from taggram.learning import _copies, _stores
+from taggram.learning._copies import Kept
+from taggram.learning._part_files import MOST_OPEN, PartFiles, StoredParts
+from taggram.learning._stores import Store
 from taggram.learning.prepared import PreparedData, prepare
 from taggram.learning.recipe import Recipe
 from taggram.learning.train import Watcher, train
@@ -167,6 +172,40 @@ def test_several_processes_at_once_fetch_a_file_once(folder, tmp_path):
     assert sorted(of_whole) == sorted(sizes)
 
 
+def test_small_columns_are_read_from_the_copies(folder, local):
+    with http_store(folder) as (address, server):
+        data = PreparedData(address)
+        assert same_sound(data, local)
+        server.asked.clear()
+        assert list(data.column("track_id")) == list(local.column("track_id"))
+        assert server.asked == []
+
+
+def test_small_columns_of_what_is_not_here_fetch_no_file(folder, local, home):
+    data = PreparedData(folder.as_uri())
+    assert list(data.column("track_id")) == list(local.column("track_id"))
+    assert kept_bytes(home) == 0
+
+
+def test_how_much_is_here_is_told(folder, local):
+    data = PreparedData(folder.as_uri())
+    assert (local.share_here(), data.share_here()) == (None, 0.0)
+    data.whole(0)
+    assert 0 < data.share_here() < 1
+    assert same_sound(data, local)
+    assert data.share_here() == 1.0
+
+
+def test_damaged_index_is_made_anew(folder, local, home):
+    for damage in (b"", b"PK", None):
+        PreparedData(folder.as_uri())
+        index = next(home.glob("stored/*.npz"))
+        index.write_bytes(index.read_bytes()[: index.stat().st_size // 2] if damage is None else damage)
+        assert list(PreparedData(folder.as_uri()).index("train")) == list(local.index("train"))
+    np.savez(index, n_rows=np.array([1]))
+    assert same_sound(PreparedData(folder.as_uri()), local)
+
+
 def test_changed_data_is_fetched_anew(folder, tmp_path):
     address = in_memory(folder)
     before = PreparedData(address).whole(0)
@@ -200,15 +239,91 @@ def test_copy_that_goes_is_read_to_the_end_by_who_has_it_open(tmp_path):
     os.close(first)
 
 
-def test_what_a_killed_process_left_half_fetched_goes_after_a_day(home, tmp_path):
-    (tmp_path / "a.arrow").write_bytes(b"a" * 1000)
-    (home / "stored").mkdir(parents=True)
-    for name, age_s in (("old", 100_000), ("new", 10)):
-        left = home / "stored" / f".taggram-{name}.arrow"
-        left.write_bytes(b"")
-        os.utime(left, (time.time() - age_s,) * 2)
-    os.close(Kept(Store(tmp_path.as_uri()), "", 3000).open("a.arrow", 1000, None))
-    assert [path.name for path in home.glob("stored/.taggram-*")] == [".taggram-new.arrow"]
+def three_files(folder):
+    for name in "abc":
+        (folder / f"{name}.arrow").write_bytes(name.encode() * 1000)
+    return Store(folder.as_uri())
+
+
+def test_what_a_killed_process_left_half_fetched_goes_unless_it_is_being_fetched(home, tmp_path):
+    kept = Kept(three_files(tmp_path), "", 3000)
+    kept.folder.mkdir(parents=True)
+    for name in ("left", "fetched"):
+        (kept.folder / f".taggram-{name}.arrow").write_bytes(b"x" * 1000)
+    with in_turn(kept.folder / "fetched.arrow.lock"):
+        os.close(kept.open("a.arrow", 1000, None))
+    assert [path.name for path in kept.folder.glob(".taggram-*")] == [".taggram-fetched.arrow"]
+
+
+def test_index_that_is_long_unused_goes_and_others_stay(tmp_path):
+    kept = Kept(three_files(tmp_path), "", 3000)
+    kept.folder.mkdir(parents=True)
+    for name, age_s in (("old", 40 * 86_400), ("new", 86_400)):
+        (kept.folder / f"{name}.npz").write_bytes(b"x")
+        os.utime(kept.folder / f"{name}.npz", (time.time() - age_s,) * 2)
+    os.close(kept.open("a.arrow", 1000, None))
+    assert [path.name for path in kept.folder.glob("*.npz")] == ["new.npz"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_copy_that_goes_while_it_is_opened_is_read_all_the_same(when, tmp_path, monkeypatch):
+    kept = Kept(three_files(tmp_path), "", 3000)
+    os.close(kept.open("a.arrow", 1000, None))
+    opened, left = os.open, [when]
+
+    def goes(path, *words):
+        now = left.pop() if left else None
+        if now == "before":
+            Path(path).unlink()
+        file = opened(path, *words)
+        if now == "after":
+            Path(path).unlink()
+        return file
+
+    monkeypatch.setattr(_copies.os, "open", goes)
+    file = kept.open("a.arrow", 1000, None)
+    assert os.read(file, 1000) == b"a" * 1000
+    os.close(file)
+
+
+# -- open files --------------------------------------------------------------------------------------------------------
+
+
+def open_files():
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what is open")
+def test_more_files_than_may_be_open_are_read(tmp_path):
+    import resource
+
+    paths = [tmp_path / f"{number}.arrow" for number in range(3 * MOST_OPEN)]
+    for number, path in enumerate(paths):
+        path.write_bytes(number.to_bytes(4, "big"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len(open_files())
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + MOST_OPEN + 8, limits[1]))
+    try:
+        files = PartFiles(paths)
+        read = [files.read(number, 0, 4) for _ in range(2) for number in range(len(paths))]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert read == [number.to_bytes(4, "big") for _ in range(2) for number in range(len(paths))]
+    assert len(open_files()) == n_open + MOST_OPEN
+    del files
+    assert len(open_files()) == n_open
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what is open")
+def test_copy_that_had_to_go_does_not_stay_open(tmp_path):
+    kept = Kept(three_files(tmp_path), "", 3000)
+    files = StoredParts(kept, [{"file": f"{name}.arrow", "n_bytes": 1000} for name in "abc"])
+    files.read(0, 0, 10)
+    kept.path_of("a.arrow").unlink()  # as for other data
+    files.read(1, 0, 10)
+    assert not any(str(tmp_path) in path and path.endswith("(deleted)") for path in open_files())
+    assert files.read(0, 0, 10) == b"a" * 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
@@ -225,7 +340,9 @@ def test_process_that_is_killed_while_it_fetches_leaves_no_half_file(folder, loc
     killed = subprocess.run([sys.executable, "-c", code, folder.as_uri()], timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert {path.name[:9] for path in home.glob("stored/*.arrow")} == {".taggram-"}
-    assert same_sound(PreparedData(folder.as_uri()), local)
+    n_bytes = sum(path.stat().st_size for path in folder.glob("*.arrow"))
+    assert same_sound(PreparedData(folder.as_uri(), cache_gb=n_bytes / 1e9), local)  # what was left takes no room
+    assert kept_bytes(home) == n_bytes
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
@@ -246,9 +363,76 @@ def test_store_that_breaks_off_each_time_is_named(folder, home):
     assert kept_bytes(home) == 0
 
 
-def test_store_that_gives_whole_files_alone_is_told(folder):
-    with http_store(folder, gives_parts=False) as (address, _), pytest.raises(DatasetError, match="no parts of files"):
-        PreparedData(address).whole(0)
+def test_store_that_gives_whole_files_alone_is_told_at_once(folder):
+    with http_store(folder, gives_parts=False) as (address, server):
+        with pytest.raises(DatasetError, match=r"part-00000\.arrow: the store gives no parts of files"):
+            PreparedData(address)
+        assert [name for method, name, _ in server.asked if method == "GET"] == ["card.json", "part-00000.arrow"]
+
+
+def test_right_that_is_missing_is_told_after_one_request(folder):
+    with http_store(folder, status=403) as (address, server):
+        with pytest.raises(DatasetError, match=r"part-00000\.arrow cannot be read: 403"):
+            PreparedData(address)
+        assert [name for method, name, _ in server.asked if method == "GET"] == ["card.json", "part-00000.arrow"]
+
+
+def test_server_that_is_busy_is_asked_again(folder):
+    with http_store(folder, status=429) as (address, server):
+        with pytest.raises(DatasetError, match="429"):
+            PreparedData(address)
+        assert len([name for method, name, _ in server.asked if (method, name[-5:]) == ("GET", "arrow")]) == 4
+
+
+def test_server_that_does_not_answer_is_told(folder, monkeypatch):
+    monkeypatch.setattr(_stores, "TIMEOUT_S", 0.05)
+    with (
+        http_store(folder, stalls=True) as (address, _),
+        pytest.raises(DatasetError, match=r"part-00000\.arrow cannot be read: no answer within 0.05 s"),
+    ):
+        Store(address).read("part-00000.arrow", 0, 10)
+
+
+def test_store_that_breaks_off_is_not_called_damaged_data(folder):
+    with http_store(folder) as (address, server):
+        data = PreparedData(address)
+        server.status = 500
+        with pytest.raises(DatasetError, match=r"part-0000\d\.arrow cannot be read: 500") as told:
+            data.column("track_id")
+        assert "prepare the data again" not in str(told.value)
+
+
+def test_file_that_was_cut_in_the_store_is_told_with_what_to_do(folder, tmp_path):
+    def change(there, _):
+        path = there / "part-00000.arrow"
+        path.write_bytes(path.read_bytes()[:100])
+
+    with pytest.raises(DatasetError, match=r"part-00000\.arrow.*copy (it|the folder) anew") as told:
+        PreparedData(copied(folder, tmp_path, change).as_uri())
+    assert "prepare" not in str(told.value).partition(": ")[2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits")
+def test_disk_that_cannot_take_a_copy_is_told_with_what_to_do(folder, home):
+    import resource
+
+    data = PreparedData(folder.as_uri())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(DatasetError, match=r"make room in .*stored, lower data.cache_gb, which is 100, or") as told:
+            data.whole(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "prepare the data again" not in str(told.value)
+    assert list(home.glob("stored/*.arrow")) == []
+
+
+def test_cache_that_is_no_folder_is_told(folder, home):
+    home.mkdir()
+    (home / "stored").write_text("no folder")
+    with pytest.raises(DatasetError, match="make room in"):
+        PreparedData(folder.as_uri())
 
 
 def test_file_that_is_missing_is_named(folder, tmp_path):
@@ -287,6 +471,39 @@ def test_card_without_hashes_is_taken(folder, tmp_path, local):
             del file["sha256"]
 
     assert same_sound(PreparedData(copied(folder, tmp_path, change).as_uri()), local)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        pytest.param(None, "no card of prepared data", id="none"),
+        pytest.param([], "has no track in it", id="empty"),
+        pytest.param([{"file": "../x.arrow", "n_bytes": 1}], "wanted is a name without a folder", id="elsewhere"),
+        pytest.param([{"file": "c:x.arrow", "n_bytes": 1}], "wanted is a name without a folder", id="drive"),
+        pytest.param([{"file": "x.arrow", "n_bytes": -1}], "and a size from 0 on", id="size"),
+    ],
+)
+def test_card_with_wrong_files_is_told(files, told, is_stored, folder, tmp_path):
+    def change(_, card):
+        card["files"] = files
+
+    there = copied(folder, tmp_path, change)
+    with pytest.raises(DatasetError, match=told):
+        PreparedData(there.as_uri() if is_stored else there)
+
+
+def test_address_with_escapes_is_that_of_the_folder(folder, local, tmp_path):
+    shutil.copytree(folder, tmp_path / "50 % \u00fc")
+    assert "%20" in (tmp_path / "50 % \u00fc").as_uri()
+    assert same_sound(PreparedData((tmp_path / "50 % \u00fc").as_uri()), local)
+
+
+def test_password_in_an_address_stands_in_no_message(tmp_path):
+    with http_store(tmp_path) as (address, _):
+        secret = address.replace("http://", "http://me:hidden@")
+        with pytest.raises(DatasetError, match=r"http://me:\*\*\*@127.0.0.1:\d+/card\.json is not there"):
+            PreparedData(secret)
 
 
 def test_folder_without_a_card_is_told(tmp_path):

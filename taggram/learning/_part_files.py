@@ -6,15 +6,17 @@ import os
 import sys
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from taggram.errors import DatasetError, printable
-from taggram.learning._stores import Kept, Store
+from taggram.learning._copies import GB, Kept
 
 MOST_BYTES = 2**30  # read at once; systems give no more than 2 GB
+MOST_OPEN = 128  # files of a process at a time; systems give it 256 or 1,024, of which others want some
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,34 @@ class StoredFile:
     """A file in a store.
 
     Attributes:
-        store: where it is.
+        kept: the store, and the copies of what is in it.
         name: in the folder of the store.
+        n_bytes: how many it has.
     """
 
-    store: Store
+    kept: Kept
     name: str
+    n_bytes: int
 
     def __str__(self) -> str:
-        """Give its address."""
-        return f"{self.store.address}/{self.name}"
+        """Give its address, fit for a message."""
+        return self.kept.store.name_of(self.name)
+
+    def open(self) -> IO[bytes]:
+        """Open it to be read here and there: its copy where there is one, without fetching it, else in the store.
+
+        Returns:
+            The file.
+
+        Raises:
+            DatasetError: it is not there.
+        """
+        copy = self.kept.open_if_here(self.name, self.n_bytes)
+        return self.kept.store.open(self.name) if copy is None else os.fdopen(copy, "rb")
 
 
 class PartFiles:
-    """Files that are read here and there, and are opened when they are first read.
+    """Files that are read here and there, and are opened when they are read; of many, the last ones stay open.
 
     They are not read through a map into memory: its pages count as memory of the process, and a file that becomes
     shorter meanwhile, or a disk that fails, would end it without a word.
@@ -46,9 +62,8 @@ class PartFiles:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
-        self._open: dict[int, int] = {}
+        self._open: OrderedDict[int, _Open] = OrderedDict()  # what was read last comes last
         self._lock = threading.Lock()
-        weakref.finalize(self, _close_all, self._open)
 
     def __reduce__(self) -> tuple[type[PartFiles], tuple[Any, ...]]:
         """Let another process open the files for itself."""
@@ -69,29 +84,39 @@ class PartFiles:
             DatasetError: they cannot be read.
         """
         try:
-            file = self._open.get(number)
-            if file is None:
-                file = self._opened(number)
-            data = self._read_at(file, min(n_bytes, MOST_BYTES), place)
+            file = self._file(number)
+            data = self._read_at(file.number, min(n_bytes, MOST_BYTES), place)
             if len(data) == n_bytes:
                 return data
             parts = [data]
             while parts[-1] and (n_read := sum(map(len, parts))) < n_bytes:
-                parts.append(self._read_at(file, min(n_bytes - n_read, MOST_BYTES), place + n_read))
+                parts.append(self._read_at(file.number, min(n_bytes - n_read, MOST_BYTES), place + n_read))
         except OSError as error:
-            raise damaged(self.paths[number], error.strerror or str(error)) from error
+            raise self._failed(number, error.strerror or str(error)) from error
         if not parts[-1]:
-            raise damaged(self.paths[number], "it ends early")
+            raise self._failed(number, "it ends early")
         return b"".join(parts)
 
-    def _opened(self, number: int) -> int:
+    def _file(self, number: int) -> _Open:
+        """Give a file that is open; it stays so at least as long as it is held."""
         with self._lock:
-            if number not in self._open:
-                self._open[number] = self._open_file(number)
-            return self._open[number]
+            if number in self._open:
+                self._open.move_to_end(number)
+                return self._open[number]
+        opened = _Open(self._open_file(number))  # which may fetch it, and others need not wait for that
+        with self._lock:
+            file = self._open.setdefault(number, opened)
+            for other in [key for key, one in self._open.items() if not os.fstat(one.number).st_nlink]:
+                del self._open[other]  # a copy that had to go takes its place on the disk until it is closed
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+        return file
 
     def _open_file(self, number: int) -> int:
         return os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def _failed(self, number: int, reason: str) -> DatasetError:
+        return damaged(self.paths[number], reason)
 
     if sys.platform == "win32":
 
@@ -143,15 +168,41 @@ class StoredParts(PartFiles):
             return super().read(number, place, n_bytes)
         return self._kept.store.read(self._facts[number]["file"], place, n_bytes)
 
+    def share_here(self) -> float:
+        """Give the share of the files to be kept that there are copies of, 0 to 1."""
+        wanted = [facts["file"] for facts, is_kept in zip(self._facts, self._is_kept) if is_kept]
+        here = self._kept.names_here()
+        return sum(name in here for name in wanted) / max(len(wanted), 1)
+
     def _open_file(self, number: int) -> int:
         facts = self._facts[number]
         return self._kept.open(facts["file"], facts["n_bytes"], facts.get("sha256"))
 
+    def _failed(self, number: int, reason: str) -> DatasetError:
+        return not_kept(self._kept, self.paths[number], reason)
+
+
+class _Open:
+    """An open file, closed when nobody holds it any more.
+
+    Args:
+        number: its descriptor.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        weakref.finalize(self, os.close, number)
+
 
 def damaged(path: Path | StoredFile, reason: str) -> DatasetError:
-    return DatasetError(f"{printable(str(path))}: {reason}; prepare the data again, into another folder.")
+    """Make the error for a file that is not as it was written."""
+    remedy = "copy the folder anew" if isinstance(path, StoredFile) else "prepare the data again, into another folder"
+    return DatasetError(f"{printable(str(path))}: {reason}; {remedy}.")
 
 
-def _close_all(files: dict[int, int]) -> None:
-    for file in files.values():
-        os.close(file)
+def not_kept(kept: Kept, path: Path, reason: str) -> DatasetError:
+    """Make the error for a disk that cannot take, or give back, what is kept of a store."""
+    return DatasetError(
+        f"{printable(str(path))}, which is kept of {kept.store}: {reason}; make room in {printable(str(kept.folder))}, "
+        f"lower data.cache_gb, which is {kept.limit_bytes / GB:g}, or name another folder by TAGGRAM_HOME."
+    )

@@ -7,25 +7,28 @@ import copy
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taggram._files import in_turn, written_aside
-from taggram._stores import is_address
+from taggram._files import in_turn
+from taggram._stores import is_address, without_password
 from taggram.audio import Samples
 from taggram.datasets._base import PARTS, Part, Task
 from taggram.errors import ConfigError, DatasetError, check_above_zero, printable
 from taggram.learning._arrow import LISTS, arrow
+from taggram.learning._copies import CACHE_GB, GB, Kept, aside_of, lock_of
 from taggram.learning._decoding import FLOAT16, PCM, to_float
-from taggram.learning._part_files import PartFiles, StoredFile, StoredParts, damaged
-from taggram.learning._stores import CACHE_GB, GB, Kept, Store
+from taggram.learning._part_files import PartFiles, StoredFile, StoredParts, damaged, not_kept
+from taggram.learning._stores import Store
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
@@ -37,6 +40,7 @@ OFFSET = np.dtype("<i8")
 NO_PART = -1  # of a track that a view leaves out
 N_OPENERS = 16  # files of a store that are looked into at once, since each answer takes its time
 INDEX = "index.npz"  # what is kept in memory of the files of a store, so that these need not be looked into again
+DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # of an index
 
 Rows = NDArray[np.int64] | Sequence[int]
 Whole = NDArray[np.int64]
@@ -79,8 +83,8 @@ class _Index:
 class PreparedData:
     """The tracks of a prepared folder.
 
-    What is kept in memory is some 40 bytes a track, and its tags. Samples are read when they are asked for, these bytes
-    alone. It may be sent to other processes, which open the files for themselves.
+    What is kept in memory is some 30 bytes a track, 16 more with features, and 4 for each tag of it. Samples are read
+    when they are asked for, these bytes alone. It may be sent to other processes, which open the files for themselves.
 
     To be read: the `place`, its `card`, the `tags` in order, the `task`, and the `sample_rate` in Hz; and the `folder`
     that the files are in, which for those of a store is that of their copies.
@@ -98,14 +102,16 @@ class PreparedData:
 
     def __init__(self, folder: str | PathLike[str], *, cache_gb: float = CACHE_GB) -> None:
         check_above_zero(cache_gb=cache_gb)
-        self.place = os.fspath(folder)
+        self.place = without_password(os.fspath(folder))
         store = Store(str(folder)) if is_address(folder) else None
         text = _card_text(Path(folder)) if store is None else store.read_text(CARD)
         self.card: Mapping[str, Any] = _card_of(text, self.place)
         if not self.card["complete"]:
             raise DatasetError(
-                f"{printable(str(folder))} is not finished; `taggram data prepare` with the same words goes on with it."
+                f"{printable(self.place)} is not finished; `taggram data prepare` with the same words goes on with it."
             )
+        if not self.card["files"]:
+            raise DatasetError(f"{printable(self.place)} has no track in it; prepare data that has some.")
         self.tags: tuple[str, ...] = tuple(self.card["tags"])
         self.task: Task = self.card["task"]
         self.sample_rate: int = self.card["sample_rate"]
@@ -119,7 +125,7 @@ class PreparedData:
         else:
             kept = Kept(store, text, int(cache_gb * GB))
             self.folder = kept.folder
-            self._sources = [StoredFile(store, file["file"]) for file in facts]
+            self._sources = [StoredFile(kept, file["file"], file["n_bytes"]) for file in facts]
             self._files = StoredParts(kept, facts)
             index = _index_of_store(kept, self._sources, self.tags, facts)
         self._file = np.repeat(np.arange(len(facts), dtype=np.int32), index.n_rows)
@@ -231,6 +237,14 @@ class PreparedData:
             n_frames = self.n_frames(row) - start
         values = np.frombuffer(self._read("features", row, start, n_frames), FLOAT16)
         return values.reshape(n_frames, self._lists_of("features").width)
+
+    def share_here(self) -> float | None:
+        """Say how much of a store has been copied here.
+
+        Returns:
+            Share of the files that are to be kept here, 0 to 1; None of data that lies in no store.
+        """
+        return self._files.share_here() if isinstance(self._files, StoredParts) else None
 
     @property
     def frontend(self) -> FrontendConfig | None:
@@ -440,8 +454,15 @@ def _card_of(text: str, place: str) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads(text)
         form = card["settings"]["format"]
+        files = [(str(file["file"]), int(file["n_bytes"])) for file in card["files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{printable(place)}: {CARD} is no card of prepared data.") from error
+    for name, n_bytes in files:
+        if n_bytes < 0 or name in ("", ".", "..") or {PurePosixPath(name).name, PureWindowsPath(name).name} != {name}:
+            raise DatasetError(
+                f"{printable(place)}: {CARD} names a file {printable(name)!r} of {n_bytes} bytes; wanted is a name "
+                "without a folder and a size from 0 on. Prepare the data again."
+            )
     if form != FORMAT:
         raise DatasetError(
             f"{printable(place)} is in format {form}; this version reads format {FORMAT}. Prepare it again."
@@ -487,7 +508,12 @@ def read_column(paths: Sequence[Path | StoredFile], name: str) -> NDArray[Any]:
     Raises:
         DatasetError: a file is damaged.
     """
-    columns = [batch.column(name) for path in paths for batch in _small_columns(path, name)]
+    with ThreadPoolExecutor(N_OPENERS) as pool:
+        columns = [
+            batch.column(name)
+            for batches in pool.map(lambda path: list(_small_columns(path, name)), paths)
+            for batch in batches
+        ]
     values: NDArray[Any] = arrow().chunked_array(columns).to_numpy()
     return values
 
@@ -497,7 +523,7 @@ def _opened(path: Path | StoredFile) -> Iterator[Any]:
     """Open a file as pyarrow wants it."""
     pa = arrow()
     if isinstance(path, StoredFile):
-        with path.store.open(path.name) as file:
+        with path.open() as file:
             yield pa.PythonFile(file, mode="r")
     else:
         with pa.OSFile(str(path)) as file:
@@ -509,6 +535,8 @@ def _schema(path: Path | StoredFile) -> Any:
     try:
         with _opened(path) as file:
             return arrow().ipc.open_file(file).schema
+    except DatasetError:  # of the store, which says itself what to do
+        raise
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
 
@@ -523,6 +551,8 @@ def _small_columns(path: Path | StoredFile, *names: str) -> Iterator[Any]:
             reader = pa.ipc.open_file(file, options=options)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
+    except DatasetError:  # of the store, which says itself what to do
+        raise
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
 
@@ -551,7 +581,7 @@ def _read_index(path: Path | StoredFile, tags: Sequence[str], places: Sequence[M
 
 def _offsets(path: Path | StoredFile, count: int, place: int) -> Whole:
     if isinstance(path, StoredFile):
-        return np.frombuffer(path.store.read(path.name, place, count * OFFSET.itemsize), OFFSET)
+        return np.frombuffer(path.kept.store.read(path.name, place, count * OFFSET.itemsize), OFFSET)
     return np.fromfile(path, OFFSET, count, offset=place)
 
 
@@ -571,26 +601,39 @@ def _index_of_store(
 ) -> _Index:
     """Give what is kept in memory of the files of a store: as it was kept here, or by looking into all of them."""
     path = kept.path_of(INDEX)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(path.with_name(path.name + ".lock")):
-        if not path.exists():
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with in_turn(lock_of(path)):
+            with contextlib.suppress(*DAMAGE):  # there is none, or it was cut: then it is made anew
+                return _load_index(path)
+            kept.store.check_parts(files[0].name)
             with ThreadPoolExecutor(N_OPENERS) as pool:
                 parts = list(pool.map(lambda f, known: _read_index(f, tags, known["places"]), files, facts))
-            _save_index(path, _joined_index(parts))
-        return _load_index(path)
+            index = _joined_index(parts)
+            _save_index(path, index)
+    except OSError as error:  # of this disk; a store's are told otherwise
+        raise not_kept(kept, path, error.strerror or str(error)) from error
+    return index
 
 
 def _save_index(path: Path, index: _Index) -> None:
+    """Write an index, whole or not at all; who does so has its lock, and so the file aside."""
     flat = {"n_rows": index.n_rows, "parts": index.parts, "n_tags": index.n_tags, "tag_ids": index.tag_ids}
     arrays: dict[str, Any] = {**flat}
     for name, lists in index.lists.items():
         arrays |= {f"{name} first": lists.first, f"{name} count": lists.count, f"{name} width": np.array(lists.width)}
-    with written_aside(path) as aside:
-        np.savez(aside, **arrays)
+    aside = aside_of(path)
+    with aside.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def _load_index(path: Path) -> _Index:
-    with np.load(path) as arrays:
+    with contextlib.suppress(PermissionError):  # another user's can be read all the same
+        os.utime(path)  # what is not used goes some day
+    with path.open("rb") as file, np.load(file) as arrays:
         lists = {
             name: _Lists(arrays[f"{name} first"], arrays[f"{name} count"], int(arrays[f"{name} width"]))
             for name in LISTS

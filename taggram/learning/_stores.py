@@ -1,36 +1,32 @@
-"""Prepared data that lies in a store which fsspec knows, such as s3://bucket/prepared, and the copies kept of it here.
-
-A file is fetched once, checked, and kept in the cache; whoever wants it meanwhile waits. What is used least recently
-goes when the cache is full. What the cache cannot hold is read from the store, the bytes that are wanted alone.
-"""
+"""Prepared data that lies in a store which fsspec knows, such as s3://bucket/prepared."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from taggram._files import ASIDE, cache_home, in_turn
-from taggram._stores import open_store
+from taggram._stores import open_store, without_password
 from taggram.errors import DatasetError, printable
 
 T = TypeVar("T")
 
-CACHE_GB = 100.0
-GB = 1_000_000_000
 N_TRIES = 4  # of a request
 WAIT_S = 0.5  # before the second try; doubled before each further one
+TIMEOUT_S = 60.0  # of a request, beside the time that its bytes take
+SLOWEST_BYTES_S = 100_000.0  # what a connection gives at least that is waited for
+PASSING = (408, 429)  # answers of HTTP that blame the client and still may be others the next time
+ABSENT = (404, 410)
 CHUNK_BYTES = 2**24  # of a file that is fetched; a connection that breaks costs no more
 SEEN_BYTES = 2**18  # read ahead where small columns are looked for
 NO_PARTS = "the store gives no parts of files, only whole ones; copy the folder to this disk"
-LEFT_S = 86_400  # after so long, what lies half fetched in the cache was left by a process that is no more
+NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class Store:
@@ -48,6 +44,12 @@ class Store:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self._files, self._path = open_store(self.address)
+        if address.startswith("file://") and not self._files.exists(self._path):
+            self._path = unquote(self._path)  # as `Path.as_uri` and file managers write it
+
+    def __str__(self) -> str:
+        """Give the address, fit for a message."""
+        return printable(without_password(self.address))
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         """Let another process open the store for itself."""
@@ -55,7 +57,7 @@ class Store:
 
     def name_of(self, name: str) -> str:
         """Give the address of a file, fit for a message."""
-        return printable(f"{self.address}/{name}")
+        return printable(f"{self}/{name}")
 
     def read_text(self, name: str) -> str:
         """Read a small file.
@@ -67,10 +69,34 @@ class Store:
             Its text.
 
         Raises:
-            DatasetError: it cannot be read.
+            DatasetError: it cannot be read, or is no text.
         """
-        data: bytes = self._tried(name, lambda path: self._files.cat_file(path))
-        return data.decode("utf-8")
+        data: bytes = self._tried(name, lambda path: self._files.cat_file(path, **self._limit()))
+        try:
+            return data.decode("utf-8")
+        except ValueError as error:
+            raise DatasetError(f"{self.name_of(name)} is no text in UTF-8; copy the folder anew.") from error
+
+    def check_parts(self, name: str) -> None:
+        """Refuse a server that gives whole files alone, before it sends many; that costs some bytes of one.
+
+        Args:
+            name: of a file that has two bytes at least.
+
+        Raises:
+            DatasetError: it gives no parts of files, or the file cannot be read.
+        """
+
+        def second_byte(path: str) -> None:
+            with self._files.open(path, block_size=SEEN_BYTES, cache_type="none") as file:
+                try:
+                    file.seek(1)
+                    file.read(1)
+                except ValueError as error:  # what fsspec says of a server that answers with more
+                    raise DatasetError(f"{self.name_of(name)}: {NO_PARTS}.") from error
+
+        if self.address.startswith(("http://", "https://")):  # all other kinds do
+            self._tried(name, second_byte)
 
     def read(self, name: str, place: int, n_bytes: int) -> bytes:
         """Read some bytes of a file.
@@ -88,9 +114,11 @@ class Store:
         """
 
         def part(path: str) -> bytes:
-            data: bytes = self._files.cat_file(path, start=place, end=place + n_bytes)
-            if len(data) != n_bytes:
-                raise OSError(f"{len(data)} bytes came, {n_bytes} were asked for" if len(data) < n_bytes else NO_PARTS)
+            data: bytes = self._files.cat_file(path, start=place, end=place + n_bytes, **self._limit(n_bytes))
+            if len(data) > n_bytes:
+                raise DatasetError(f"{self.name_of(name)}: {NO_PARTS}.")
+            if len(data) < n_bytes:
+                raise OSError(f"{len(data)} bytes came, {n_bytes} were asked for; if it is cut, copy it anew")
             return data
 
         return self._tried(name, part) if n_bytes else b""
@@ -107,7 +135,7 @@ class Store:
         Raises:
             DatasetError: it is not there.
         """
-        n_bytes = int(self._tried(name, self._files.info)["size"])
+        n_bytes = int(self._facts(name)["size"])
         return io.BufferedReader(_Parts(self, name, n_bytes), SEEN_BYTES)
 
     def fetch(self, name: str, target: Path, n_bytes: int, sha256: str | None) -> None:
@@ -123,7 +151,7 @@ class Store:
             DatasetError: it cannot be fetched, or is not what was written.
             OSError: the disk is full, or what else the own disk may say.
         """
-        facts = self._tried(name, self._files.info)
+        facts = self._facts(name)
         if facts["size"] != n_bytes:
             raise DatasetError(f"{self.name_of(name)} has {facts['size']} bytes, {n_bytes} were written; copy it anew.")
         with target.open("r+b") as file:
@@ -135,21 +163,52 @@ class Store:
         if wanted and _digest(target, kind) != wanted:
             raise DatasetError(f"{self.name_of(name)} is not what was written (its {kind} differs); copy it anew.")
 
+    def _facts(self, name: str) -> Mapping[str, Any]:
+        """Ask what a store knows of a file."""
+        return self._tried(name, lambda path: self._files.info(path, **self._limit()))
+
+    def _limit(self, n_bytes: int = 0) -> dict[str, float]:
+        """Give the option that ends a request which is not answered; only what fsspec runs in its own thread has it."""
+        return {"timeout": TIMEOUT_S + n_bytes / SLOWEST_BYTES_S} if self._files.async_impl else {}
+
     def _tried(self, name: str, ask: Callable[[str], T]) -> T:
         """Ask for something several times, since connections break."""
         for left in reversed(range(N_TRIES)):
             try:
                 return ask(f"{self._path}/{name}")
-            except FileNotFoundError as error:
-                raise DatasetError(
-                    f"{self.name_of(name)} is not there; copy the whole folder that was prepared."
-                ) from error
+            except DatasetError:
+                raise
             except Exception as error:  # the packages for stores raise what they like
-                if not left:
-                    reason = str(error).strip() or type(error).__name__
-                    raise DatasetError(f"{self.name_of(name)} cannot be read: {printable(reason)}.") from error
+                cause = _cause(error)
+                if isinstance(cause, NOT_THERE):
+                    raise DatasetError(
+                        f"{self.name_of(name)} is not there; copy the whole folder that was prepared."
+                    ) from error
+                if not left or _stays(cause):
+                    raise DatasetError(f"{self.name_of(name)} cannot be read: {_reason(cause)}.") from error
                 time.sleep(WAIT_S * 2 ** (N_TRIES - 1 - left))
         raise AssertionError("every last try returns or raises")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Give what is behind a "not found": fsspec says that too of a server that is busy, or keeps a file from others."""
+    behind = error.__cause__
+    is_other = behind is not None and getattr(behind, "status", None) not in ABSENT
+    return behind if behind is not None and is_other and isinstance(error, NOT_THERE) else error
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether the next try would end in the same way: rights are missing, or what is asked for makes no sense."""
+    status = getattr(error, "status", None)  # of HTTP
+    is_refused = isinstance(status, int) and 400 <= status < 500 and status not in PASSING
+    return is_refused or isinstance(error, PermissionError)
+
+
+def _reason(error: BaseException) -> str:
+    """Say in words why a request failed."""
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return f"no answer within {TIMEOUT_S:g} s and {SLOWEST_BYTES_S:g} bytes a second"
+    return printable(without_password(str(error).strip() or type(error).__name__)).rstrip(".")
 
 
 class _Parts(io.RawIOBase):
@@ -180,74 +239,6 @@ class _Parts(io.RawIOBase):
         buffer[:n_wanted] = self._store.read(self._name, self._place, n_wanted)
         self._place += n_wanted
         return n_wanted
-
-
-class Kept:
-    """Copies of files, kept on this machine as long as there is room.
-
-    Several processes may use one at a time: one fetches a file, the others wait for it.
-
-    Args:
-        store: where the files are.
-        key: tells what is in the files from what was in them at another time.
-        limit_bytes: size of all copies together, those of other data too.
-        folder: of all copies; None is in `TAGGRAM_HOME`.
-    """
-
-    def __init__(self, store: Store, key: str, limit_bytes: int, folder: Path | None = None) -> None:
-        self.store = store
-        self.limit_bytes = limit_bytes
-        self.folder = folder or cache_home() / "stored"
-        self._key = hashlib.sha256(f"{store.address} {key}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-    def path_of(self, name: str) -> Path:
-        """Say where the copy of a file is, if there is one."""
-        return self.folder / f"{self._key}-{name}"
-
-    def open(self, name: str, n_bytes: int, sha256: str | None) -> int:
-        """Open the copy of a file, after fetching it where there is none.
-
-        Args:
-            name: of the file.
-            n_bytes: how many it has.
-            sha256: of it; None is not known.
-
-        Returns:
-            A file descriptor to read from. What it leads to stays, also when the copy has to go.
-
-        Raises:
-            DatasetError: it cannot be fetched, or is not what was written.
-            OSError: the disk is full, or what else the own disk may say.
-        """
-        path = self.path_of(name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with in_turn(path.with_name(path.name + ".lock")):
-            if not path.exists() or path.stat().st_size != n_bytes:
-                aside = self._make_room(n_bytes, path.suffix)
-                try:
-                    self.store.fetch(name, aside, n_bytes, sha256)
-                    aside.replace(path)
-                except BaseException:
-                    aside.unlink(missing_ok=True)
-                    raise
-            os.utime(path)  # what was used last goes last
-            return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-
-    def _make_room(self, n_bytes: int, suffix: str) -> Path:
-        """Remove copies until there is room for one more; give a file of its size that holds the place."""
-        with in_turn(self.folder / "room.lock"):
-            copies = [(path, path.stat()) for path in self.folder.iterdir() if path.suffix == suffix]
-            n_kept = sum(facts.st_size for _, facts in copies)
-            for path, facts in sorted(copies, key=lambda one: one[1].st_mtime_ns):
-                is_left = path.name.startswith(ASIDE) and time.time() - facts.st_mtime > LEFT_S
-                if is_left or (n_kept + n_bytes > self.limit_bytes and not path.name.startswith(ASIDE)):
-                    with contextlib.suppress(PermissionError):  # Windows keeps what another process reads
-                        path.unlink(missing_ok=True)
-                        n_kept -= facts.st_size
-            aside = self.folder / f"{ASIDE}{secrets.token_hex(8)}{suffix}"
-            with aside.open("xb") as file:
-                file.truncate(n_bytes)
-            return aside
 
 
 def _md5_in(facts: Mapping[str, Any]) -> str | None:

@@ -25,9 +25,9 @@ from taggram.datasets._base import Part
 from taggram.datasets.synth import CLIPS
 from taggram.errors import ConfigError, DatasetError, printable
 from taggram.frontends import RawConfig
+from taggram.learning._copies import GB
 from taggram.learning._ranks import Ranks
 from taggram.learning._run_folder import begin_run, data_facts, refuse_run
-from taggram.learning._stores import GB
 from taggram.learning.boosted_trees import TreesConfig, fit_trees
 from taggram.learning.evaluate import (
     Evaluation,
