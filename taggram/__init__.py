@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taggram.catalogue.asking import Catalogue
     from taggram.catalogue.build import build_catalogue
+    from taggram.catalogue.compacting import compact_catalogue
     from taggram.errors import TaggramError
     from taggram.kit import Kit
     from taggram.learning.teach import add_examples, remove_tags, teach
@@ -28,6 +29,7 @@ _HOMES = {  # public name: the module that holds it, loaded on first use
     "TaggramError": "taggram.errors",
     "add_examples": "taggram.learning.teach",
     "build_catalogue": "taggram.catalogue.build",
+    "compact_catalogue": "taggram.catalogue.compacting",
     "create_model": "taggram.models",
     "list_models": "taggram.models",
     "load_model": "taggram.models._saved",
@@ -47,6 +49,7 @@ __all__ = [
     "__version__",
     "add_examples",
     "build_catalogue",
+    "compact_catalogue",
     "create_model",
     "list_models",
     "load_model",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from taggram.catalogue.journal import Journal
 from taggram.catalogue.rows import Row, name_columns, to_table
@@ -40,3 +44,46 @@ def write_catalogue(folder: Path, *parts: Sequence[Row], card: Mapping[str, Any]
         for rows in parts:
             journal.commit({journal.new_name(): to_table(rows, journal.card)})
     return folder
+
+
+class Killed(BaseException):
+    """In the place of the end of a process."""
+
+
+@contextlib.contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let nothing reach the disk from some step on, clean-up neither, as if the process had been killed there.
+
+    A step is whatever changes the disk. One that writes a file is killed in the midst of it.
+
+    Args:
+        step: which one, from 0.
+    """
+    n_steps = 0
+
+    def or_end(act, half=lambda *arguments: None):
+        def wrapped(*arguments, **options):
+            nonlocal n_steps
+            n_steps += 1
+            if n_steps <= step:
+                return act(*arguments, **options)
+            if n_steps == step + 1:
+                half(*arguments)
+            raise Killed
+
+        return wrapped
+
+    def half_part(journal, name, table):
+        (journal.folder / "aside" / name).write_bytes(b"PAR1 half of it")
+
+    def half_line(journal, change):
+        with (journal.folder / "manifest.jsonl").open("ab") as file:
+            file.write(json.dumps(change).encode()[:40])
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(Journal, "_write_aside", or_end(Journal._write_aside, half_part))
+        patch.setattr(Journal, "_append", or_end(Journal._append, half_line))
+        for owner, names in ((Path, ("replace", "unlink", "rmdir", "mkdir", "touch")), (shutil, ("rmtree",))):
+            for name in names:
+                patch.setattr(owner, name, or_end(getattr(owner, name)))
+        yield

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from _catalogues import killed_at
 from _sounds import encoded, tone
 from _taught import write_network
 
@@ -21,10 +22,11 @@ from taggram.results import Failure
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from taggram.catalogue import _layers  # noqa: E402
 from taggram.catalogue import build as building  # noqa: E402
-from taggram.catalogue import journal as journals  # noqa: E402
-from taggram.catalogue.build import Watcher, build_catalogue, compact  # noqa: E402
-from taggram.catalogue.journal import open_catalogue  # noqa: E402
+from taggram.catalogue.build import Watcher, build_catalogue  # noqa: E402
+from taggram.catalogue.compacting import compact_catalogue  # noqa: E402
+from taggram.catalogue.journal import Journal, open_catalogue  # noqa: E402
 from taggram.catalogue.rows import FIXED, Row, name_columns  # noqa: E402
 from taggram.catalogue.sources import list_sources  # noqa: E402
 
@@ -309,7 +311,7 @@ def test_change_of_layers_that_was_cut_short_is_brought_to_an_end(made, sounds, 
             source.replace(target)
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(journals, "_move", cut_short)
+        patch.setattr(_layers, "_move", cut_short)
         build_catalogue(sounds, out, settings={"model": "one"})
     build_catalogue(sounds, out, settings={"model": "two"})
     assert {row["model"] for row in rows(out).values()} == {"two"}
@@ -332,14 +334,14 @@ def in_parts(made, sounds, out, monkeypatch):
 
 def test_parts_are_merged_without_a_change(in_parts):
     before = whole(in_parts)
-    assert compact(in_parts) == (4, 1)
+    assert compact_catalogue(in_parts) == (4, 1)
     assert (whole(in_parts), len(list((in_parts / "parts").iterdir()))) == (before, 1)
 
 
 def test_merging_twice_is_merging_once(in_parts):
-    compact(in_parts)
+    compact_catalogue(in_parts)
     part = open_catalogue(in_parts).parts
-    assert compact(in_parts) == (1, 1)
+    assert compact_catalogue(in_parts) == (1, 1)
     assert open_catalogue(in_parts).parts == part
 
 
@@ -357,12 +359,15 @@ def test_files_of_a_damaged_part_are_tagged_again(in_parts, sounds, made, harm):
     assert (in_parts / "damaged" / part.name).exists() == (harm != "gone")
 
 
-def test_line_of_the_journal_that_was_cut_off_never_was(in_parts, sounds, made):
+@pytest.mark.parametrize("is_there", [True, False])
+def test_line_of_the_journal_that_was_cut_off_never_was_but_its_part_counts(in_parts, sounds, made, is_there):
     before = whole(in_parts)
     lines = (in_parts / "manifest.jsonl").read_bytes().splitlines(keepends=True)
     (in_parts / "manifest.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    if not is_there:
+        (in_parts / "parts" / next(iter(json.loads(lines[-1])["put"]))).unlink()
     build_catalogue(sounds, in_parts)
-    assert (len(made()), whole(in_parts)) == (1, before)
+    assert (len(made()), whole(in_parts)) == (0 if is_there else 1, before)
 
 
 def test_parts_are_taken_in_again_without_a_journal(in_parts, sounds, made):
@@ -386,33 +391,16 @@ def test_strange_file_among_the_parts_is_put_aside(in_parts, sounds):
     assert whole(in_parts) == before
 
 
-@pytest.mark.parametrize("nth", range(8))
+@pytest.mark.parametrize("step", range(20))
 @pytest.mark.parametrize("action", ["tag", "compact", "move"])
-def test_change_that_was_cut_short_anywhere_leaves_the_same_catalogue(in_parts, sounds, monkeypatch, action, nth):
+def test_run_that_is_killed_anywhere_leaves_the_same_catalogue(in_parts, sounds, action, step):
     before = whole(in_parts)
     if action == "tag":
         (sounds / "e.mp3").write_bytes(b"new one")
     if action == "move":
         (sounds / "a.mp3").rename(sounds / "z.mp3")
-    n_steps = 0
-
-    def or_end(step):
-        def wrapped(*arguments, **options):
-            nonlocal n_steps
-            n_steps += 1
-            if n_steps == nth + 1:
-                raise SystemExit  # nothing but the `with` statements of the journal sees it
-            return step(*arguments, **options)
-
-        return wrapped
-
-    act = compact if action == "compact" else lambda out: build_catalogue(sounds, out)
-    with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
-        patch.setattr(journals.Journal, "_write_aside", or_end(journals.Journal._write_aside))
-        patch.setattr(journals, "_sync_folder", or_end(journals._sync_folder))
-        patch.setattr(journals.Journal, "_append", or_end(journals.Journal._append))
-        patch.setattr(Path, "replace", or_end(Path.replace))
-        patch.setattr(Path, "unlink", or_end(Path.unlink))
+    act = compact_catalogue if action == "compact" else lambda out: build_catalogue(sounds, out)
+    with killed_at(step):
         act(in_parts)
     act(in_parts)
     build_catalogue(sounds, in_parts)
@@ -432,7 +420,7 @@ def test_rows_come_as_parts_of_bounded_size(made, sounds, out, monkeypatch):
 
 def test_second_writer_is_refused(made, sounds, out):
     build_catalogue(sounds, out)
-    with journals.Journal(out), pytest.raises(CatalogueError, match="written by another process"):
+    with Journal(out), pytest.raises(CatalogueError, match="written by another process"):
         build_catalogue(sounds, out)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from taggram.apps._progress import FileProgress, say
 from taggram.apps._tagging import TaggerSettings
 from taggram.catalogue._plan import Summary
-from taggram.catalogue.build import Watcher, build_catalogue, compact
+from taggram.catalogue.build import Watcher, build_catalogue
+from taggram.catalogue.compacting import CompactWatcher, compact_catalogue
+from taggram.catalogue.journal import JournalWatcher
 from taggram.errors import printable
 
 RUNNERS = {"ray": "Ray", "local": "worker processes"}
@@ -42,11 +44,32 @@ class CatalogueOptions:
     part_s: float
 
 
-class _OnScreen(Watcher):
-    """Shows how far it is, and tells failures."""
+class _JournalOnScreen(JournalWatcher):
+    """Shows how far it is with the parts that are there."""
 
     def __init__(self) -> None:
         self._progress: FileProgress | None = None
+
+    def checked(self, n_bytes: int, of: int) -> None:
+        if self._progress is None:
+            self._progress = FileProgress(-(-of // 2**20))
+        self._progress.reach(-(-n_bytes // 2**20), "MB of the catalogue checked")
+        if n_bytes == of:
+            self.end()
+
+    def noted(self, note: str) -> None:
+        self.end()
+        say(f"note: {note}")
+
+    def end(self) -> None:
+        """Take the bar off the screen; what is told next has another."""
+        if self._progress is not None:
+            self._progress.make_way()
+            self._progress = None
+
+
+class _OnScreen(_JournalOnScreen, Watcher):
+    """Shows how far it is, and tells failures."""
 
     def found(self, n_files: int) -> None:
         say(f"{n_files:,} files found so far")
@@ -79,10 +102,14 @@ class _OnScreen(Watcher):
         if self._progress is not None:
             self._progress.told(path, done_s)
 
-    def end(self) -> None:
-        """Take the bar off the screen."""
-        if self._progress is not None:
-            self._progress.make_way()
+
+class _MergingOnScreen(_JournalOnScreen, CompactWatcher):
+    """Shows how far merging is."""
+
+    def merged(self, n_parts: int, of: int) -> None:
+        if self._progress is None:
+            self._progress = FileProgress(of)
+        self._progress.reach(n_parts, "parts merged")
 
 
 def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, options: CatalogueOptions) -> bool:
@@ -116,15 +143,20 @@ def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, optio
     return summary.ok
 
 
-def run_compacting(folder: Path) -> None:
+def run_compacting(folder: Path, layer: str | None) -> None:
     """Merge the parts of a catalogue.
 
     Args:
         folder: of the catalogue.
+        layer: what is merged; None is what the last run wrote to.
 
     Raises:
         CatalogueError: there is none, or it cannot be used.
-        OSError: the disk is full; the catalogue is as before.
+        OSError: the disk is full; the catalogue is whole.
     """
-    before, after = compact(folder)
+    screen = _MergingOnScreen()
+    try:
+        before, after = compact_catalogue(folder, layer=layer, watcher=screen)
+    finally:
+        screen.end()
     say(f"{printable(str(folder))}: {before:,} parts are {after:,} now")

@@ -15,7 +15,7 @@ from taggram._stores import is_address
 from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._plan import Plan, Summary
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, Task, task_of
-from taggram.catalogue.journal import CARD, Journal
+from taggram.catalogue.journal import CARD, Journal, JournalWatcher
 from taggram.catalogue.rows import Row, load_pyarrow, name_columns, schema_of, to_table
 from taggram.catalogue.sources import list_sources
 from taggram.errors import ConfigError, check_above_zero, printable
@@ -26,12 +26,11 @@ Runner = Literal["auto", "ray", "local"]
 PART_ROWS = 10_000
 PART_S = 60.0
 PART_BYTES = 2**26
-COMPACT_ROWS = 100_000
 RAY_FROM = 1_000  # files: below, Ray would take longer to start than to help
 BATCH_ROWS = 2**16
 
 
-class Watcher:
+class Watcher(JournalWatcher):
     """Is told how a run goes; does nothing by itself."""
 
     def found(self, n_files: int) -> None:
@@ -163,7 +162,7 @@ def build_catalogue(
         local.start()  # it loads torch while the files are listed
         sources = list_sources(map(fsdecode, many), told=watcher.found)
         facts = local.describe(over_time=over_time)
-        with Journal(out, _card(facts, settings, over_time)) as journal:
+        with Journal(out, _card(facts, settings, over_time), watcher=watcher) as journal:
             plan = Plan(journal, sources.table, watcher.compared)
             summary = Summary(lost=journal.lost, layer=journal.card["layer"], failures=sources.failures)
             plan.settle(summary, by_content=by_content, retry=retry, prune=prune)
@@ -188,37 +187,8 @@ def build_catalogue(
             finally:  # what is there when something ends the run is kept
                 keeper.write()
             summary.n_rows = journal.n_rows
-            summary.n_errors = _n_errors(journal)
+            summary.n_errors = journal.n_errors
     return summary
-
-
-def compact(folder: str | PathLike[str]) -> tuple[int, int]:
-    """Merge the parts of a catalogue into few large ones.
-
-    Args:
-        folder: of the catalogue.
-
-    Returns:
-        How many parts there were, and are.
-
-    Raises:
-        CatalogueError: there is no catalogue, or it is damaged, too new, or written by another process.
-        OSError: the disk is full; the catalogue is as before.
-    """
-    pa = load_pyarrow()
-    with Journal(folder) as journal:
-        before = journal.parts
-        group: list[str] = []
-        n_rows = 0
-        for name, facts in [*before.items(), ("", {"rows": COMPACT_ROWS})]:
-            if group and n_rows + facts["rows"] > COMPACT_ROWS:
-                if len(group) > 1:
-                    tables = [pa.parquet.read_table(journal.path_of(one)) for one in group]
-                    journal.commit({journal.new_name(): pa.concat_tables(tables)}, drop=group)
-                group, n_rows = [], 0
-            group.append(name)
-            n_rows += facts["rows"]
-        return len(before), len(journal.parts)
 
 
 def tagger_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
@@ -310,12 +280,3 @@ def _card(facts: dict[str, Any], settings: dict[str, Any], over_time: bool) -> d
         "settings": {**kept, "over_time": over_time, "patch_s": facts["patch_s"], "hop_s": facts["hop_s"]},
         "taggram": taggram.__version__,
     }  # fmt: skip
-
-
-def _n_errors(journal: Journal) -> int:
-    pa = load_pyarrow()
-    return sum(
-        table.num_rows - table["error"].null_count
-        for name in journal.parts
-        for table in [pa.parquet.read_table(journal.path_of(name), columns=["error"])]
-    )

@@ -5,7 +5,7 @@
     parts/            one row a file
     layers/           catalogues of the same form, by other models
     aside/            parts that are being written
-    damaged/          parts that were found damaged
+    damaged/          files that were found among the parts and cannot be used: damaged, or with rows that are known
 
 A change is written ahead: its parts are whole in aside/ before the line, and are renamed into parts/ after it. So
 whatever kills the writer, the next one finds a line and brings the change to its end, or finds none, and it never was.
@@ -14,150 +14,52 @@ whatever kills the writer, the next one finds a line and brings the change to it
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 from taggram._files import only_writer, written_aside
-from taggram.catalogue.rows import load_pyarrow
-from taggram.errors import CatalogueError, DatasetError, did_you_mean, printable
-
-FORMAT = 1
-CARD, MANIFEST, PARTS, LAYERS, ASIDE, DAMAGED = (
-    *("catalogue.json", "manifest.jsonl", "parts", "layers", "aside", "damaged"),
+from taggram._processes import n_cores
+from taggram.catalogue._folder import (
+    ASIDE,
+    CARD,
+    DAMAGED,
+    FORMAT,
+    LAYERS,
+    LOCK,
+    MANIFEST,
+    PART_NAME,
+    PARTS,
+    Facts,
+    is_whole,
+    read_card,
+    sha256_of,
+    sync_folder,
 )
-LOCK = ".lock"
+from taggram.catalogue._layers import end_change, end_moves, find_layer, refuse_layer, shelve, unshelve
+from taggram.catalogue._reading import CatalogueFiles, open_catalogue
+from taggram.catalogue._strays import fingerprint_of, first_rows, hash_paths, read_stray
+from taggram.catalogue.rows import load_pyarrow
+from taggram.errors import CatalogueError, DatasetError, printable
 
-Facts = dict[str, Any]
-"""Of a part: rows, bytes, sha256."""
-
-
-@dataclass(frozen=True)
-class CatalogueFiles:
-    """A catalogue as its readers see it.
-
-    Attributes:
-        folder: of this layer.
-        card: what its catalogue.json holds.
-        parts: its Parquet files, in order.
-    """
-
-    folder: Path
-    card: dict[str, Any]
-    parts: list[Path]
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Names of the tags, in the order of the column scores."""
-        return tuple(self.card["tags"])
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """The column of each tag."""
-        columns: dict[str, str] = self.card["columns"]
-        return columns
+__all__ = [
+    "CARD", "LAYERS", "PARTS", "CatalogueFiles", "Journal", "JournalWatcher", "open_catalogue", "sha256_of",
+]  # fmt: skip
 
 
-def open_catalogue(folder: str | PathLike[str], layer: str | None = None) -> CatalogueFiles:
-    """Open a catalogue to read it.
+class JournalWatcher:
+    """Is told what a writer finds when it opens a catalogue; does nothing by itself."""
 
-    Args:
-        folder: of the catalogue.
-        layer: one of its layers, such as "musicnn.msd-1a2b3c4d"; None is that of the last run.
+    def checked(self, n_bytes: int, of: int) -> None:
+        """So many bytes of all parts were compared with the journal."""
 
-    Returns:
-        Where its parts are, and what is in them.
-
-    Raises:
-        CatalogueError: there is none, it has no such layer, or it is damaged or too new.
-    """
-    top = Path(folder)
-    own = read_card(top)
-    place = top
-    if layer is not None and layer != own["layer"]:
-        place = top / LAYERS / layer
-        known = [own["layer"], *layers_of(top)]
-        if layer not in known:
-            near = did_you_mean(layer, known)
-            raise CatalogueError(f"{printable(str(top))} has no layer {layer!r}.{near} It has {', '.join(known)}.")
-    card = read_card(place)
-    state, _ = read_manifest(place / MANIFEST)
-    parts = [place / PARTS / name for name in sorted(state)]
-    return CatalogueFiles(place, card, [part for part in parts if part.is_file()])
-
-
-def layers_of(folder: Path) -> list[str]:
-    """List the layers by other models."""
-    return sorted(card.parent.name for card in (folder / LAYERS).glob(f"*/{CARD}"))
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a catalogue.
-
-    Args:
-        folder: of the catalogue.
-
-    Returns:
-        What catalogue.json holds.
-
-    Raises:
-        CatalogueError: it is not there, damaged or too new.
-    """
-    place = printable(str(folder))
-    try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_bytes())
-    except FileNotFoundError as error:
-        raise CatalogueError(
-            f"there is no catalogue in {place}; `taggram catalogue PATH... --out {place}` makes one."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CatalogueError(f"{place}/{CARD} cannot be read ({error}); make the catalogue anew.") from error
-    if not isinstance(card, dict) or not isinstance(card.get("format"), int):
-        raise CatalogueError(f"{place}/{CARD} is no card of a catalogue.")
-    if card["format"] > FORMAT:
-        raise CatalogueError(f"{place} was written by a newer taggram: pip install --upgrade taggram")
-    return card
-
-
-def read_manifest(path: Path) -> tuple[dict[str, Facts], int]:
-    """Read the journal.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The parts with their facts, and how many bytes of the journal are whole: a line that was cut off counts as
-        never written.
-
-    Raises:
-        CatalogueError: a line in the midst of it is damaged.
-    """
-    state: dict[str, Facts] = {}
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return state, 0
-    end = data.rfind(b"\n") + 1
-    for number, line in enumerate(data[:end].splitlines(), 1):
-        try:
-            change = json.loads(line)
-            for name in change["drop"]:
-                state.pop(name, None)
-            state.update(change["put"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CatalogueError(
-                f"{printable(str(path))}: line {number} is damaged. Remove this file, and the next run takes in all "
-                "parts that are whole."
-            ) from error
-    return state, end
+    def noted(self, note: str) -> None:
+        """Something was found that is to be known, and was dealt with."""
 
 
 class Journal:
@@ -167,29 +69,42 @@ class Journal:
         folder: of the catalogue; it is made if it is not there.
         card: of what is to be written; None is the card that is there. Where the catalogue has other results, these
             become a layer of their own, and one with these results is taken up again.
+        layer: the layer that is written to where it lies, without a card; None is that of the last run.
+        watcher: is told what is found.
 
     Raises:
-        CatalogueError: another process writes to it, or it is damaged or too new.
+        CatalogueError: another process writes to it, it is damaged or too new, or there is no such layer.
     """
 
-    def __init__(self, folder: str | PathLike[str], card: Mapping[str, Any] | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        card: Mapping[str, Any] | None = None,
+        *,
+        layer: str | None = None,
+        watcher: JournalWatcher | None = None,
+    ) -> None:
+        self.folder = self._top = Path(folder)
         self._wanted = card
+        self._layer = layer
+        self._watcher = watcher or JournalWatcher()
         self.card: dict[str, Any] = {}
         self.lost: list[str] = []
         self._state: dict[str, Facts] = {}
+        self._end = 0  # of the last line of the journal that counts, in bytes
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if self._wanted is None:
-            read_card(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in self.folder.iterdir()}
-        if names and not names & {CARD, LAYERS, LOCK}:
-            place = printable(str(self.folder))
+        refuse_layer(self._top)
+        if self._wanted is None and not (self._top / LAYERS).exists():
+            read_card(self._top)
+        self._top.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in self._top.iterdir()}
+        if names and not names & {CARD, LAYERS, LOCK, MANIFEST}:
+            place = printable(str(self._top))
             raise CatalogueError(f"{place} holds other things; give a catalogue a folder of its own.")
         with self._stack as stack:
-            stack.enter_context(_only_writer(self.folder))
+            stack.enter_context(_only_writer(self._top))
             self._take_place()
             self._recover()
             self._stack = stack.pop_all()
@@ -207,6 +122,11 @@ class Journal:
     def n_rows(self) -> int:
         """How many files the catalogue holds."""
         return sum(facts["rows"] for facts in self._state.values())
+
+    @property
+    def n_errors(self) -> int:
+        """How many of them could not be tagged."""
+        return sum(facts["errors"] for facts in self._state.values())
 
     def path_of(self, part: str) -> Path:
         """Say where a part lies."""
@@ -227,185 +147,188 @@ class Journal:
         Raises:
             OSError: the disk is full, or the folder cannot be written to. The catalogue is as before.
         """
-        gone = sorted(set(drop) - set(put))
         facts = {}
         try:
             for name, table in put.items():
                 facts[name] = self._write_aside(name, table)
-            _sync_folder(self.folder / ASIDE)
-            self._append({"put": facts, "drop": gone})
-        except BaseException:
+            sync_folder(self.folder / ASIDE)
+        except BaseException:  # up to here nothing has changed; from here on what is in aside/ may be all there is
             for name in put:
                 (self.folder / ASIDE / name).unlink(missing_ok=True)
             raise
-        for name in facts:
-            (self.folder / ASIDE / name).replace(self.path_of(name))
-        for name in gone:
-            self.path_of(name).unlink(missing_ok=True)
-        _sync_folder(self.folder / PARTS)
-        self._state = {name: of for name, of in (self._state | facts).items() if name not in gone}
+        self._change(facts, sorted(set(drop) - set(put)))
 
     def _write_aside(self, name: str, table: Any) -> Facts:
         """Write a part into aside/, and give its facts."""
         pq = load_pyarrow().parquet
         path = self.folder / ASIDE / name
+        dictionaries = ["model", "weights", "notes", "error"]
         with path.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=["model", "weights", "notes", "error"])
+            pq.write_table(table, file, compression="zstd", use_dictionary=dictionaries, write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
-        return {"rows": table.num_rows, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        return _facts_of(path)
+
+    def _change(self, put: Mapping[str, Facts], drop: list[str], **more: bool) -> None:
+        """Make a change whose parts are whole, in aside/ or in their place."""
+        self._append({"put": put, "drop": drop, **more})
+        self._state = {name: of for name, of in (self._state | dict(put)).items() if name not in drop}
+        for name in put:
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / ASIDE / name).replace(self.path_of(name))
+        for name in drop:
+            self.path_of(name).unlink(missing_ok=True)
+        sync_folder(self.folder / PARTS)
 
     def _append(self, change: dict[str, Any]) -> None:
-        """Add a line to the journal: from here on the change is made."""
+        """Add a line to the journal: from here on the change is made.
+
+        It is written behind the last line that counts, over what an interrupted writer may have left there.
+        """
         path = self.folder / MANIFEST
-        before = path.stat().st_size
         line = json.dumps(change, sort_keys=True).encode("ascii") + b"\n"
         try:
-            with path.open("ab") as file:
+            with path.open("r+b") as file:
+                file.truncate(self._end)
+                file.seek(self._end)
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
-            os.truncate(path, before)  # so that half a line does not spoil the next one
+            with contextlib.suppress(OSError):
+                os.truncate(path, self._end)
             raise
+        self._end += len(line)
 
     # -- taking up what is there ---------------------------------------------------------------------------------------
 
     def _take_place(self) -> None:
         """Have the wanted results in the folder itself, and all others in layers."""
-        self._end_moves()
-        there = read_card(self.folder) if (self.folder / CARD).exists() else None
-        if self._wanted is not None and (there is None or there["fingerprint"] != self._wanted["fingerprint"]):
-            if there is not None:
-                self._shelve(there["layer"])
-            if (self.folder / LAYERS / self._wanted["layer"] / CARD).exists():
-                self._unshelve(self._wanted["layer"])
-            else:
-                self._write_card(self._wanted)
+        end_moves(self._top)
+        if self._wanted is None:
+            self.folder = find_layer(self._top, self._layer)
+        else:
+            self._give_place_to(self._wanted)
         self.card = read_card(self.folder)
-        for name in (PARTS, ASIDE):
-            (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / PARTS).mkdir(exist_ok=True)
         (self.folder / MANIFEST).touch()
+        sync_folder(self.folder)
+
+    def _give_place_to(self, card: Mapping[str, Any]) -> None:
+        if (self._top / CARD).exists():
+            there = read_card(self._top)
+            if there["fingerprint"] == card["fingerprint"]:
+                return
+            shelve(self._top, there["layer"])
+        elif (self._top / PARTS).exists():
+            self._check_whose_parts(sorted((self._top / PARTS).iterdir()), card)
+        if (self._top / LAYERS / card["layer"] / CARD).exists():
+            unshelve(self._top, card["layer"])
+        else:
+            self._write_card(card)
+
+    def _check_whose_parts(self, parts: Iterable[Path], card: Mapping[str, Any]) -> None:
+        """Refuse to mix results: the first part that can be read has to be of those on the card."""
+        found = next((mark for part in parts if (mark := fingerprint_of(part)) is not None), None)
+        if found not in (None, card["fingerprint"]):
+            raise CatalogueError(
+                f"the parts in {printable(str(self.folder))} are of another model or other settings than "
+                f"{card['model']}, and the {CARD} of these is not there. Put it back from a copy; or remove what is "
+                "there of that name, and give `taggram catalogue` what the parts were made with, which writes it; or "
+                "take another folder."
+            )
 
     def _write_card(self, card: Mapping[str, Any]) -> None:
-        with written_aside(self.folder / CARD) as aside:
+        with written_aside(self._top / CARD) as aside:
             text = json.dumps({"format": FORMAT, **card}, indent=1, ensure_ascii=False)
             aside.write_text(f"{text}\n", encoding="utf-8")
-        _sync_folder(self.folder)
-
-    def _shelve(self, layer: str) -> None:
-        """Make what lies in the folder a layer; its card moves last, so that a move that was cut short shows."""
-        shelf = self.folder / LAYERS / layer
-        shelf.mkdir(parents=True, exist_ok=True)
-        for name in (PARTS, MANIFEST, CARD):
-            _move(self.folder / name, shelf / name)
-
-    def _unshelve(self, layer: str) -> None:
-        """Take a layer up again; its card moves last."""
-        shelf = self.folder / LAYERS / layer
-        for name in (PARTS, MANIFEST, CARD):
-            _move(shelf / name, self.folder / name)
-        shelf.rmdir()
-
-    def _end_moves(self) -> None:
-        """Bring to an end what a writer was killed in, between the folder and a layer."""
-        here = self.folder / CARD
-        shelves = [path for path in (self.folder / LAYERS).glob("*") if path.is_dir()]
-        if here.exists():
-            own = self.folder / LAYERS / read_card(self.folder)["layer"]
-            if own in shelves:  # its card was to follow, or the empty shelf was to go
-                if any(own.iterdir()):
-                    self._shelve(own.name)
-                else:
-                    own.rmdir()
-        elif (self.folder / PARTS).exists():
-            for shelf in shelves:
-                if (shelf / CARD).exists() and not (shelf / PARTS).exists():
-                    self._unshelve(shelf.name)
+        sync_folder(self._top)
 
     def _recover(self) -> None:
-        """Bring an unfinished change to its end, and take out parts that are no longer what they were."""
-        path = self.folder / MANIFEST
-        self._state, n_whole = read_manifest(path)
-        if path.stat().st_size > n_whole:
-            os.truncate(path, n_whole)
-        with ThreadPoolExecutor() as pool:
-            whole = dict(zip(self._state, pool.map(self._is_whole, self._state, self._state.values())))
-        self.lost = sorted(name for name, good in whole.items() if not good)
-        known = {name for name, good in whole.items() if good}
-        for part in sorted((self.folder / PARTS).iterdir()):
-            if part.name not in known and not self._was_dropped(part, bool(n_whole)):
-                self._set_aside(part)
-        shutil.rmtree(self.folder / ASIDE)
+        """Bring an unfinished change to its end, and have the journal name what is whole, and nothing else."""
+        self._state, self._end = end_change(self.folder)
         (self.folder / ASIDE).mkdir()
+        self.lost = self._find_damaged()
+        self._check_whose_parts((self.path_of(name) for name in self._state if name not in self.lost), self.card)
+        for name in self.lost:
+            if self.path_of(name).exists():
+                self._set_aside(self.path_of(name))
         if self.lost:
-            self._append({"put": {}, "drop": self.lost})
-            for name in self.lost:
-                del self._state[name]
+            self._change({}, self.lost, damaged=True)
+        without = [name for name, facts in self._state.items() if "errors" not in facts]
+        if without:
+            counted = {name: _count_errors(self.path_of(name)) for name in without}
+            self._change({name: {**self._state[name], "errors": n} for name, n in counted.items()}, [])
+        self._take_in_strays()
 
-    def _is_whole(self, name: str, facts: Facts) -> bool:
-        """Whether a part is what the journal says, after it was renamed into its place if it was not yet."""
-        part, aside = self.path_of(name), self.folder / ASIDE / name
-        if aside.is_file() and _is(aside, facts):
-            aside.replace(part)
-            return True
-        return part.is_file() and _is(part, facts)
-
-    def _was_dropped(self, part: Path, has_journal: bool) -> bool:
-        """Deal with a part that the journal does not name; give whether that is all.
-
-        With a journal, a change that dropped it was cut short. Without one, whatever is whole is taken in again.
-        """
-        pq = load_pyarrow().parquet
+    def _find_damaged(self) -> list[str]:
+        """Compare all parts with the journal, byte for byte."""
+        total, n_bytes, damaged = sum(facts["bytes"] for facts in self._state.values()), 0, []
+        pool = ThreadPoolExecutor(n_cores())
         try:
-            with part.open("rb") as file:
-                found = pq.ParquetFile(file)
-                ours = (found.schema_arrow.metadata or {}).get(b"taggram", b"").decode() == self.card["fingerprint"]
-                n_rows = found.metadata.num_rows
-                if ours and not has_journal:
-                    found.read()  # raises where it is damaged
-        except (OSError, ValueError, load_pyarrow().ArrowException):
-            return False
-        if not ours or part.name in self.lost:
-            return False
-        if has_journal:
-            part.unlink()
-        else:
-            facts = {"rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_of(part)}
-            self._append({"put": {part.name: facts}, "drop": []})
-            self._state[part.name] = facts
-        return True
+            places = map(self.path_of, self._state)
+            for (name, facts), good in zip(self._state.items(), pool.map(is_whole, places, self._state.values())):
+                if not good:
+                    damaged.append(name)
+                n_bytes += facts["bytes"]
+                self._watcher.checked(n_bytes, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return sorted(damaged)
+
+    def _take_in_strays(self) -> None:
+        """Take in parts that the journal does not name, as far as their files have no row yet; newer ones first."""
+        found = (path for path in (self.folder / PARTS).iterdir() if path.name not in self._state)
+        strays = sorted((path for path in found if not path.name.startswith(".")), reverse=True)
+        if not strays:
+            return
+        paths = {part: read for part in strays if (read := read_stray(part, self.card)) is not None}
+        known = [hash_paths(self.path_of(name)) for name in self._state]
+        wanted = dict(zip(paths, first_rows([*known, *paths.values()])[len(known) :], strict=True))
+        put = {}
+        for part, rows in wanted.items():
+            if rows.all():
+                put.update(self._facts_of_whole(part))
+            elif rows.any():
+                name = self.new_name()
+                put[name] = self._write_aside(name, load_pyarrow().parquet.read_table(part).filter(rows))
+        sync_folder(self.folder / ASIDE)
+        if put:
+            self._change(put, [])
+            n_rows = sum(facts["rows"] for facts in put.values())
+            self._watcher.noted(f"{n_rows:,} rows were taken in from parts that {MANIFEST} did not name")
+        for part in strays:
+            if part not in wanted or not wanted[part].all():
+                self._set_aside(part)
+                why = "has rows that are here already" if part in wanted else "is damaged, or no part of this catalogue"
+                self._watcher.noted(f"{printable(part.name)} {why}; it is in {DAMAGED}/ now")
+
+    def _facts_of_whole(self, part: Path) -> dict[str, Facts]:
+        """Give the facts of a part that is taken in as it is, under a name that parts have."""
+        if not PART_NAME.fullmatch(part.name):
+            part = part.replace(self.path_of(self.new_name()))
+        return {part.name: _facts_of(part)}
 
     def _set_aside(self, part: Path) -> None:
-        """Keep a damaged or strange file where no reader takes it for a part."""
-        (self.folder / DAMAGED).mkdir(exist_ok=True)
-        part.replace(self.folder / DAMAGED / part.name)
+        """Keep a file where no reader takes it for a part."""
+        target = self.folder / DAMAGED / part.name
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
+            target = target.with_name(f"{secrets.token_hex(4)}-{part.name}")
+        part.replace(target)
 
 
-def sha256_of(path: Path) -> str:
-    """Hash the bytes of a file; hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _facts_of(part: Path) -> Facts:
+    """Say of a part what the journal keeps."""
+    n_rows = load_pyarrow().parquet.read_metadata(part).num_rows
+    return {
+        "rows": n_rows, "errors": _count_errors(part), "bytes": part.stat().st_size, "sha256": sha256_of(part),
+    }  # fmt: skip
 
 
-def _is(path: Path, facts: Facts) -> bool:
-    return (path.stat().st_size, sha256_of(path)) == (facts["bytes"], facts["sha256"])
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename, unless that was done before."""
-    if source.exists():
-        source.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where a system can be asked for that."""
-    if os.name == "posix":
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+def _count_errors(part: Path) -> int:
+    errors = load_pyarrow().parquet.read_table(part, columns=["error"])["error"]
+    return len(errors) - int(errors.null_count)
 
 
 @contextlib.contextmanager
