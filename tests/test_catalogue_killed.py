@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from conftest import session_of, wait_until
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 
 from taggram.catalogue import build  # noqa: E402
+from taggram.catalogue.journal import Journal  # noqa: E402
 
 N_FILES = 12
-EVERY_ROW = ("--part-s", "0.001")  # a part
+EVERY_ROW = ("--part-s", "1e-9")  # a part
 
 
 @pytest.fixture(scope="module")
@@ -86,37 +88,60 @@ def test_worker_that_is_killed_costs_nothing(place, whole, started):
     assert rows(place / "worker") == whole
 
 
-def test_full_disk_ends_the_run_and_leaves_a_whole_catalogue(place, whole, run_taggram):
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({2**12}, {2**12}))"
-    arguments = command(place, "full")
-    code = f"{limited}\nimport sys\nsys.argv = ['taggram', *{arguments!r}]\nfrom taggram.apps.cli import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+FULL = """
+import resource, sys
+from taggram.apps import _cataloguing
+from taggram.apps.cli import main
+
+done, n_done = _cataloguing._OnScreen.done, 0
+
+def fill(screen, path, error):
+    global n_done
+    n_done += 1
+    if n_done == 4:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    done(screen, path, error)
+
+_cataloguing._OnScreen.done = fill
+sys.argv = ["taggram", *sys.argv[1:]]
+main()
+"""
+
+
+def test_full_disk_ends_the_run_and_leaves_what_was_done(place, whole, run_taggram):
+    words = [sys.executable, "-c", FULL, *command(place, "full", *EVERY_ROW)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "too large" in done.stderr  # what the system says of this limit
-    assert list((place / "full" / "parts").iterdir()) == []
-    assert run_taggram(*command(place, "full")).returncode == 0
+    kept = rows(place / "full")
+    assert (len(kept), kept.items() <= whole.items()) == (4, True)
+    again = run_taggram(*command(place, "full"))
+    assert f"{N_FILES - 4} files to tag, 4 in the catalogue" in again.stderr
     assert rows(place / "full") == whole
 
 
-def test_second_run_into_a_folder_is_refused(place, whole, started, run_taggram):
-    process = started(*command(place, "two", *EVERY_ROW))
-    assert wait_until(lambda: n_lines(place / "two") >= 1)
-    os.kill(process.pid, signal.SIGSTOP)
-    second = run_taggram(*command(place, "two"))
-    os.kill(process.pid, signal.SIGCONT)
+def test_second_run_into_a_folder_is_refused(place, whole, run_taggram):
+    shutil.copytree(place / "whole", place / "two")
+    with Journal(place / "two"):
+        second = run_taggram(*command(place, "two"))
     assert second.returncode == 1
     assert "being written by another process" in second.stderr
-    assert process.wait(timeout=120) == 0
     assert rows(place / "two") == whole
 
 
 def test_interrupt_keeps_what_was_done(place, whole, started, run_taggram):
-    process = started(*command(place, "interrupted"))
-    assert wait_until(lambda: (place / "interrupted" / "catalogue.json").exists())
+    (place / "broken.wav").write_bytes(b"no sound")
+    words = [*command(place, "interrupted")]
+    words.insert(1, str(place / "broken.wav"))  # it comes first, and is told when it is done
+    process = started(*words)
+    assert any(b"broken.wav" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=120)
-    run_taggram(*command(place, "interrupted"))
-    assert rows(place / "interrupted") == whole
+    assert "broken.wav" in rows(place / "interrupted")
+    run_taggram(*words)
+    after = rows(place / "interrupted")
+    del after["broken.wav"]
+    assert after == whole
 
 
 def test_rows_in_two_stages_are_those_of_one(place, whole, monkeypatch):
@@ -145,20 +170,7 @@ def test_ray_is_gone_with_the_run(place, whole, started):
     assert wait_until(lambda: n_lines(place / "ray-killed") >= 1, within_s=120)
     process.kill()
     process.wait()
-    assert wait_until(lambda: _of_ray(place / "net.safetensors") == [])
-
-
-def _of_ray(network):
-    """Workers that have the network, whoever started them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes()
-        except OSError:
-            continue
-        if b"taggram.catalogue._worker" in line:
-            found.append(path.parent.name)
-    return found
+    assert wait_until(lambda: session_of(process.pid) == [], within_s=120)
 
 
 GPU = """

@@ -251,6 +251,7 @@ def load_ray() -> Any:
         MissingExtraError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of its own ways on the screen
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     return load_extra("ray", "cluster", "catalogues on many machines", "data")
 
@@ -265,19 +266,34 @@ def _cluster(ray: Any, address: str | None, n_workers: int | None, settings: Map
             closing.callback(shutil.rmtree, folder, ignore_errors=True)
             closing.callback(ray.shutdown)
             size = FRAMES_STORE_BYTES if goes_in_two(settings, has_gpu=False) else STORE_BYTES
-            ray.init(
-                address="local", num_cpus=max(n_cores(), n_workers or 1), object_store_memory=size, _temp_dir=folder,
-                include_dashboard=False, **quiet,
-            )  # fmt: skip
+            with _muted():
+                ray.init(
+                    address="local", num_cpus=max(n_cores(), n_workers or 1), object_store_memory=size,
+                    _temp_dir=folder, include_dashboard=False, **quiet,
+                )  # fmt: skip
         else:
             _check_answers(address)
             closing.callback(ray.shutdown)
             try:
-                ray.init(address=address, **quiet)
+                with _muted():
+                    ray.init(address=address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise CatalogueError(f"the Ray cluster {address} cannot be joined: {_cause_of(error)}") from error
         _be_quiet(ray)
         yield
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Keep what Ray's own libraries write off the screen; what goes wrong is an exception too."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _short_tmp() -> str | None:
