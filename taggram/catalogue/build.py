@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 import taggram
 from taggram._checks import check_choice
 from taggram._stores import is_address
+from taggram.catalogue._folder import CARD
 from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._plan import Plan, Summary
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, Task, task_of
-from taggram.catalogue.journal import CARD, Journal, JournalWatcher
+from taggram.catalogue.journal import Journal, JournalWatcher
 from taggram.catalogue.rows import Row, load_pyarrow, name_columns, schema_of, to_table
 from taggram.catalogue.sources import list_sources
 from taggram.errors import ConfigError, check_above_zero, printable
