@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 import sys
@@ -16,6 +17,8 @@ from taggram.errors import DatasetError, printable
 
 ASIDE = ".taggram-"
 """What the names of files begin with that are not yet whole."""
+ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2})")
+"""A surrogate as `utf8` writes it."""
 TURN_S = 0.1  # so long until it is tried again whether another process is done
 
 
@@ -55,6 +58,29 @@ def utf8(text: str) -> str:
         The text, fit for UTF-8.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_gone(path: str) -> bool:
+    """Tell whether there is no file of a path as `utf8` writes it.
+
+    Args:
+        path: with surrogates or with the backslash escapes of them; the same letters may also be its true name.
+
+    Returns:
+        False also for a file that cannot be looked at, such as one below a folder that may not be entered.
+    """
+    names = {path, ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), path)}
+    return all(map(_is_missing, names))
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can be called so
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def cache_home() -> Path:

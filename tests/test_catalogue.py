@@ -28,7 +28,6 @@ from taggram.catalogue.build import Watcher, build_catalogue  # noqa: E402
 from taggram.catalogue.compacting import compact_catalogue  # noqa: E402
 from taggram.catalogue.journal import Journal, open_catalogue  # noqa: E402
 from taggram.catalogue.rows import FIXED, Row, name_columns  # noqa: E402
-from taggram.catalogue.sources import list_sources  # noqa: E402
 
 
 class MadeWorkers:
@@ -202,13 +201,13 @@ def test_moved_file_takes_its_row_along(made, sounds, out):
     assert (found["z.mp3"]["scores"], found["z.mp3"]["path"]) == (before, str(sounds / "more" / "z.mp3"))
 
 
-def test_copy_has_a_row_of_its_own_without_being_tagged(made, sounds, out):
+def test_copy_of_a_file_that_is_still_there_is_tagged(made, sounds, out):
     build_catalogue(sounds, out)
     made()
     shutil.copy(sounds / "a.mp3", sounds / "copy.mp3")
     build_catalogue(sounds, out)
     found = rows(out)
-    assert (made(), found["copy.mp3"]["scores"]) == ([], found["a.mp3"]["scores"])
+    assert (made(), found["copy.mp3"]["scores"]) == (["copy.mp3"], found["a.mp3"]["scores"])
 
 
 def test_touched_file_is_known_by_its_content(made, sounds, out):
@@ -446,64 +445,6 @@ def test_card_that_is_no_card_is_told(out, card):
 def test_folder_without_a_catalogue_is_told_with_the_command_that_makes_one(tmp_path):
     with pytest.raises(CatalogueError, match=r"taggram catalogue PATH\.\.\. --out"):
         open_catalogue(tmp_path)
-
-
-# -- what is catalogued ------------------------------------------------------------------------------------------------
-
-
-def names(*paths):
-    return [Path(path).name for path in list_sources(map(str, paths)).table["path"].to_pylist()]
-
-
-def test_files_are_listed_once(sounds):
-    assert names(sounds / "b.mp3", sounds, sounds / "more" / ".." / "a.mp3") == ["b.mp3", "a.mp3", "d.mp3", "c.mp3"]
-
-
-def test_glob_is_expanded(sounds):
-    assert names(sounds / "**" / "[ac].mp3") == ["a.mp3", "c.mp3"]
-
-
-def test_glob_that_fits_nothing_is_told(sounds):
-    with pytest.raises(CatalogueError, match="no file fits"):
-        names(sounds / "*.flac")
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("list.txt", "{0}/a.mp3\n\n{0}/b.mp3\n"),
-        ("list.csv", 'title,path\nx,"{0}/a.mp3"\ny,{0}/b.mp3\n'),
-        ("list.m3u8", "#EXTM3U\nsounds/a.mp3\n{0}/b.mp3\n"),
-    ],
-)
-def test_lists_are_read(sounds, tmp_path, name, text):
-    (tmp_path / name).write_text(text.format(sounds), encoding="utf-8")
-    assert names(tmp_path / name) == ["a.mp3", "b.mp3"]
-
-
-def test_list_as_parquet_is_read(sounds, tmp_path):
-    table = pa.table({"path": [str(sounds / "a.mp3"), None], "year": [1999, 2000]})
-    pq.write_table(table, tmp_path / "list.parquet")
-    assert names(tmp_path / "list.parquet") == ["a.mp3"]
-
-
-def test_list_without_paths_is_told_with_what_it_has(tmp_path):
-    (tmp_path / "list.csv").write_text("file,title\na,b\n", encoding="utf-8")
-    with pytest.raises(CatalogueError, match="no column 'path'; it has file, title"):
-        names(tmp_path / "list.csv")
-
-
-def test_store_is_listed_and_its_files_are_told_apart_by_size(sounds):
-    table = list_sources([f"file://{sounds}"]).table
-    assert sorted(zip(table["path"].to_pylist(), table["size"].to_pylist())) == sorted(
-        (f"file://{sounds / name}", (sounds / name).stat().st_size)
-        for name in ("a.mp3", "b.mp3", "d.mp3", "more/c.mp3")
-    )
-
-
-def test_store_that_nobody_knows_is_told():
-    with pytest.raises(ConfigError, match="no kind of store nosuch://"):
-        list_sources(["nosuch://bucket/a.mp3"])
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import fsdecode
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from taggram._files import is_gone
 from taggram._processes import n_cores
-from taggram._stores import is_address
+from taggram.catalogue._moves import Loose, LooseRows, NewParts
+from taggram.catalogue._path_index import PathIndex
 from taggram.catalogue._stores import at_hand
 from taggram.catalogue.journal import Journal, sha256_of
 from taggram.catalogue.rows import load_pyarrow
 from taggram.results import Failure
 
 AT_ONCE = 256  # files that wait to be read
+LEAST_MOVES = 10_000  # files that are read before their rows are moved
+MOST_CHANGES = 20  # of the parts, however many files were moved
+UNKNOWN = np.iinfo(np.int64).min  # in the place of a size or time that is null
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Summary:
         n_errors: those of them that could not be tagged.
         lost: parts that were found damaged, and were made again.
         layer: name of the layer.
-        failures: folders that hold no sound or cannot be read.
+        failures: paths that are not there, and folders that hold no sound or cannot be read.
     """
 
     n_done: int = 0
@@ -71,6 +76,12 @@ class Plan:
         self._told = told
         self._journal = journal
         self._sources = sources
+        self._parts = list(journal.parts)
+        self._places: list[NDArray[np.int64]] = []  # of each part's rows among the sources, or -1
+        n = sources.num_rows
+        self._size, self._modified = (self._numbers(sources[name]) for name in ("size", "modified"))
+        self._part_of = np.full(n, -1, np.int32)  # of the source's row
+        self._same, self._failed = np.zeros(n, bool), np.zeros(n, bool)
         self.to_do = sources
 
     def settle(self, summary: Summary, *, by_content: bool, retry: bool, prune: bool) -> None:
@@ -82,163 +93,190 @@ class Plan:
             retry: likewise.
             prune: likewise.
         """
-        pc = self._pa.compute
-        known = self._known()
-        both = self._sources.append_column("place", self._places(self._sources)).join(
-            known, "path", right_suffix="_known"
-        )
-        both = both.sort_by("place")
-        same = pc.and_(
-            pc.equal(pc.fill_null(both["size"], -1), pc.fill_null(both["size_known"], -1)),
-            pc.equal(pc.fill_null(both["modified"], -1), pc.fill_null(both["modified_known"], -1)),
-        )
-        if by_content:
-            same = pc.and_(same, self._same_content(both, same))
-        out_of_reach = pc.is_null(both["size"])  # such as a disk that is not there today: no reason to forget it
-        keep = pc.and_(pc.is_valid(both["part"]), pc.or_(same, out_of_reach))
+        self._find_rows()
+        same = self._same & self._same_content() if by_content else self._same
+        out_of_reach = self._size == UNKNOWN  # such as a disk that is not there today: no reason to forget it
+        keep = (self._part_of >= 0) & (same | out_of_reach)
         if retry:
-            keep = pc.and_(keep, pc.is_null(both["failed"]))
-        summary.n_kept = pc.sum(keep).as_py() or 0
-        summary.n_failed_before = pc.sum(pc.and_(keep, pc.is_valid(both["failed"]))).as_py() or 0
-        open_ = both.filter(pc.invert(keep))
-        gone = self._gone(known) if prune else set()
-        summary.n_pruned = len(gone)
-        changed = set(open_.filter(pc.is_valid(open_["part"]))["path"].to_pylist())
-        by_path = self._by_content(open_, known.filter(pc.is_null(known["failed"])))
-        summary.n_moved = len(by_path)
-        self._rewrite(by_path, changed | gone)
-        settled = self._pa.array(list(by_path), self._pa.string())
-        self.to_do = open_.filter(pc.invert(pc.is_in(open_["path"], settled))).select(
-            ["path", "name", "size", "modified"]
-        )
+            keep &= ~self._failed
+        summary.n_kept = int(keep.sum())
+        summary.n_failed_before = int((keep & self._failed).sum())
+        open_ = ~keep
+        # Bytes of what lies in a store would all come to this machine, only to be fetched again if they are new.
+        local = ~self._are_addresses(self._sources["path"])
+        likely = open_ & local & ~out_of_reach
+        loose, gone = self._loose_rows(open_, np.unique(self._size[likely]), prune=prune)
+        if loose is not None:
+            open_ &= ~self._move(likely & np.isin(self._size, loose.sizes), loose, gone)
+        summary.n_moved = int((~keep & ~open_).sum())
+        summary.n_pruned = sum(map(len, gone.values()))
+        leaving = {self._parts[part]: self._pa.array(sorted(paths), self._pa.string()) for part, paths in gone.items()}
+        self._commit(self._together(leaving, self._own_rows(open_)), {})
+        self.to_do = self._sources.filter(self._pa.array(open_))
 
-    def _known(self) -> Any:
-        """Read what tells files apart: path, size, modified, sha256, failed (null or the error), and part."""
-        pa = self._pa
-        kinds = {
-            "path": pa.string(), "size": pa.int64(), "modified": pa.int64(), "sha256": pa.string(),
-            "failed": pa.string(), "part": pa.string(),
-        }  # fmt: skip
-        tables = [pa.table({name: pa.array([], kind) for name, kind in kinds.items()})]
-        for name in self._journal.parts:
-            table = pa.parquet.read_table(
-                self._journal.path_of(name), columns=["path", "size", "modified", "sha256", "error"]
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def _read(self, part: str, *columns: str) -> Any:
+        return self._pa.parquet.read_table(self._journal.path_of(part), columns=list(columns))
+
+    def _numbers(self, column: Any) -> NDArray[np.int64]:
+        """Turn sizes or times into numbers."""
+        column = column.cast(self._pa.int64())
+        numbers: NDArray[np.int64] = self._pa.compute.fill_null(column, UNKNOWN).to_numpy()
+        return numbers
+
+    def _truths(self, column: Any) -> NDArray[np.bool_]:
+        truths: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
+        return truths.astype(bool)
+
+    def _find_rows(self) -> None:
+        """Find the rows of sources, a part after the other, and whether size and time are the same."""
+        index = PathIndex(self._sources["path"])
+        for number, part in enumerate(self._parts):
+            table = self._read(part, "path", "size", "modified", "error")
+            places = index.find(table["path"])
+            rows = np.flatnonzero(places >= 0)
+            there = places[rows]
+            self._places.append(places)
+            self._part_of[there] = number
+            self._same[there] = (self._numbers(table["size"])[rows] == self._size[there]) & (
+                self._numbers(table["modified"])[rows] == self._modified[there]
             )
-            columns = [*table.columns[:2], table["modified"].cast(pa.int64()), *table.columns[3:]]
-            tables.append(pa.table([*columns, pa.array([name] * table.num_rows, pa.string())], names=list(kinds)))
-        return pa.concat_tables(tables)
+            self._failed[there] = self._truths(table["error"].is_valid())[rows]
 
-    def _places(self, table: Any) -> Any:
-        return self._pa.array(range(table.num_rows), self._pa.int64())
+    def _same_content(self) -> NDArray[np.bool_]:
+        """Tell of which sources the bytes are those of their row; of what could not be read then, as if they were."""
+        same = np.ones(len(self._same), bool)
+        n_read, n_files = 0, int(self._same.sum())
+        for part, places in zip(self._parts, self._places):
+            known = self._read(part, "sha256")["sha256"]
+            look = (places >= 0) & self._truths(known.is_valid())
+            look[look] = self._same[places[look]]
+            there = places[look]
+            sources = self._sources["name"].take(self._pa.array(there))
+            digests = known.filter(self._pa.array(look)).to_pylist()
+            read = self._hashes(sources, n_read, n_files)
+            same[there] = [digest == before for digest, before in zip(read, digests, strict=True)]
+            n_read += len(there)
+        return same
 
-    def _are_addresses(self, paths: Any) -> Any:
-        return self._pa.compute.match_substring(paths, "://")
-
-    def _gone(self, known: Any) -> set[str]:
-        """Find rows of files that are not there; those in stores and those among the sources are not asked for."""
-        pc = self._pa.compute
-        local = known.filter(pc.invert(self._are_addresses(known["path"])))
-        others = local.filter(pc.invert(pc.is_in(local["path"], self._sources["path"].combine_chunks())))
-        return {path for path in others["path"].to_pylist() if not Path(path).exists()}
-
-    def _same_content(self, both: Any, look: Any) -> Any:
-        """Tell of which sources the bytes are those of their row; of what could not be read then, as if they were.
-
-        Args:
-            both: the sources beside their rows.
-            look: which of them are read.
-
-        Returns:
-            A Boolean for each.
-        """
-        pc = self._pa.compute
-        look = pc.and_(look, pc.is_valid(both["sha256"]))
-        sources = both.filter(look).select(["name", "sha256"]).to_pylist()
-        same = np.ones(both.num_rows, bool)
-        same[look.to_numpy()] = [
-            digest == source["sha256"] for source, digest in zip(sources, self._hashes(sources), strict=True)
-        ]
-        return self._pa.array(same)
-
-    def _hashes(self, sources: list[dict[str, Any]]) -> Iterator[str | None]:
+    def _hashes(self, names: Any, n_before: int, n_files: int) -> Iterator[str | None]:
         """Read files, many at once; give the hash of each."""
         with ThreadPoolExecutor(n_cores()) as pool:
-            for start in range(0, len(sources), AT_ONCE):
-                yield from pool.map(_hash_of, sources[start : start + AT_ONCE])
-                self._told(min(start + AT_ONCE, len(sources)), len(sources))
+            for start in range(0, len(names), AT_ONCE):
+                some = names.slice(start, AT_ONCE).to_pylist()
+                yield from pool.map(_hash_of, some)
+                self._told(n_before + start + len(some), n_files)
 
-    def _by_content(self, open_: Any, known: Any) -> dict[str, tuple[str, Any]]:
-        """Find files whose content is in the catalogue under another path, or with another time.
+    def _are_addresses(self, paths: Any) -> NDArray[np.bool_]:
+        return self._truths(self._pa.compute.match_substring(paths, "://"))
 
-        Only files are read whose size is that of a known one.
+    # -- what was moved ------------------------------------------------------------------------------------------------
+
+    def _loose_rows(
+        self, open_: NDArray[np.bool_], sizes: NDArray[np.int64], *, prune: bool
+    ) -> tuple[LooseRows | None, dict[int, set[str]]]:
+        """Find rows that files may take: with one of these sizes, and whose own file is gone or is another one now.
 
         Args:
-            open_: the sources that are not in the catalogue as they are.
-            known: the rows that have scores.
+            open_: (sources,) which of them are not in the catalogue as they are.
+            sizes: of the sources that may take one.
+            prune: whether rows of all files that are gone are wanted.
 
         Returns:
-            The known path and the source by path of the source.
+            The rows, or None where there are none; and, to prune, the paths of files that are gone, by part.
         """
-        pc = self._pa.compute
-        sizes = pc.unique(known["size"].combine_chunks()) if known.num_rows else self._pa.array([], self._pa.int64())
-        likely = open_.filter(pc.is_in(open_["size"], sizes))
-        if not likely.num_rows:
-            return {}
-        by_hash = dict(zip(known["sha256"].to_pylist(), known["path"].to_pylist()))
-        sources = likely.to_pylist()
-        return {
-            source["path"]: (by_hash[digest], source)
-            for source, digest in zip(sources, self._hashes(sources), strict=True)
-            if digest in by_hash
-        }
-
-    def _rewrite(self, by_path: dict[str, tuple[str, Any]], drop: set[str]) -> None:
-        """Take rows out, and put those in that are known by content, in one change."""
-        pa, pc = self._pa, self._pa.compute
-        moved = {old for new, (old, _) in by_path.items() if old != new and _is_gone(old)}
-        out = drop | moved
-        if not (by_path or out):
-            return
-        origins = pa.array(sorted({old for old, _ in by_path.values()}), pa.string())
-        leaving = pa.array(sorted(out), pa.string())
-        put, copied, empty = {}, {}, []
-        for name, facts in self._journal.parts.items():
-            paths = pa.parquet.read_table(self._journal.path_of(name), columns=["path"])["path"]
-            if not pc.any(pc.or_(pc.is_in(paths, origins), pc.is_in(paths, leaving))).as_py():
-                continue
-            table = pa.parquet.read_table(self._journal.path_of(name))
-            for place in pc.indices_nonzero(pc.is_in(table["path"], origins)).to_pylist():
-                copied[table["path"][place].as_py()] = table.slice(place, 1)
-            rest = table.filter(pc.invert(pc.is_in(table["path"], leaving)))
-            if not rest.num_rows:
-                empty.append(name)
-            elif rest.num_rows < facts["rows"]:
-                put[name] = rest
-        if by_path:
-            put[self._journal.new_name()] = pa.concat_tables(
-                [_renamed(pa, copied[old], source) for old, source in by_path.values()]
+        found: list[Loose] = []
+        gone: dict[int, set[str]] = {}
+        for number, part in enumerate(self._parts if len(sizes) or prune else []):
+            table = self._read(part, "path", "size", "sha256", "error")
+            places, size = self._places[number], self._numbers(table["size"])
+            fits = (
+                np.isin(size, sizes) & self._truths(table["error"].is_null()) & self._truths(table["sha256"].is_valid())
             )
-        self._journal.commit(put, empty)
+            stranger = (places < 0) & ~self._are_addresses(table["path"])
+            asked = np.flatnonzero(stranger if prune else stranger & fits)
+            paths = table["path"].take(self._pa.array(asked)).to_pylist()
+            lost = asked[_are_gone(paths)]
+            if prune and len(lost):
+                gone[number] = set(table["path"].take(self._pa.array(lost)).to_pylist())
+            displaced = np.flatnonzero((places >= 0) & fits)
+            rows = np.concatenate([lost[fits[lost]], displaced[open_[places[displaced]]]])
+            if len(rows):
+                some = table.take(self._pa.array(rows))
+                sha256 = np.array(some["sha256"].to_pylist(), "S64")
+                found.append(Loose(number, some["path"], size[rows], sha256, places[rows]))
+        return LooseRows(found, len(open_)) if found else None, gone
+
+    def _move(self, likely: NDArray[np.bool_], loose: LooseRows, gone: dict[int, set[str]]) -> NDArray[np.bool_]:
+        """Give files the rows of their content; a kill costs the files that were read since the last change.
+
+        Args:
+            likely: (sources,) which of them may take one.
+            loose: the rows.
+            gone: what is to be pruned; loses what is moved.
+
+        Returns:
+            (sources,) which of them have a row now.
+        """
+        settled = np.zeros(len(likely), bool)
+        places = np.flatnonzero(likely)
+        files = self._sources.filter(self._pa.array(likely))
+        step = max(LEAST_MOVES, -(-len(places) // MOST_CHANGES))
+        for start in range(0, len(places), step):
+            some, there = files.slice(start, step), places[start : start + step]
+            rows = loose.give(there, self._hashes(some["name"], start, len(places)))
+            hit = rows >= 0
+            there, rows = there[hit], rows[hit]
+            origins = loose.paths.take(self._pa.array(rows))
+            moved = some.filter(self._pa.array(hit)).append_column("origin", origins)
+            settled[there] = True
+            left = np.unique(rows[loose.is_gone[rows]])
+            leaving = self._by_part(loose.paths.take(self._pa.array(left)), loose.parts[left])
+            own = self._own_rows(np.isin(np.arange(len(likely)), there))
+            self._commit(self._together(leaving, own), self._by_part(moved, loose.parts[rows]))
+            loose.take_out(left, there)
+            for part, path in zip(loose.parts[left], loose.paths.take(self._pa.array(left)).to_pylist()):
+                gone.get(part, set()).discard(path)
+        return settled
+
+    # -- what is changed -----------------------------------------------------------------------------------------------
+
+    def _own_rows(self, of: NDArray[np.bool_]) -> dict[str, Any]:
+        """Give the paths of sources that have a row, by its part."""
+        wanted = of & (self._part_of >= 0)
+        paths = self._sources["path"].filter(self._pa.array(wanted))
+        return self._by_part(paths, self._part_of[wanted])
+
+    def _by_part(self, column: Any, parts: NDArray[Any]) -> dict[str, Any]:
+        return {self._parts[part]: column.filter(self._pa.array(parts == part)) for part in np.unique(parts)}
+
+    def _together(self, *by_part: dict[str, Any]) -> dict[str, Any]:
+        """Join columns of paths, part by part."""
+        pa = self._pa
+        found: dict[str, list[str]] = {}
+        for paths in by_part:
+            for part, column in paths.items():
+                found.setdefault(part, []).extend(column.to_pylist())
+        return {part: pa.array(paths, pa.string()) for part, paths in found.items() if paths}
+
+    def _commit(self, leaving: dict[str, Any], moved: dict[str, Any]) -> None:
+        if leaving or moved:
+            parts = NewParts(self._journal, leaving, moved)
+            self._journal.commit(parts, parts.empty)
 
 
-def _renamed(pa: Any, row: Any, source: dict[str, Any]) -> Any:
-    """Give a row to another file of the same content."""
-    for name in ("path", "size", "modified"):
-        place = row.schema.get_field_index(name)
-        kind = row.schema.field(place)
-        row = row.set_column(
-            place, kind, pa.array([source[name]], pa.int64() if name != "path" else None).cast(kind.type)
-        )
-    return row
-
-
-def _hash_of(source: dict[str, Any]) -> str | None:
+def _hash_of(name: bytes) -> str | None:
     try:
-        with at_hand(fsdecode(source["name"])) as place:
+        with at_hand(fsdecode(name)) as place:
             return sha256_of(place)
     except OSError:  # told by the worker that tries to tag it
         return None
 
 
-def _is_gone(path: str) -> bool:
-    return not is_address(path) and not Path(path).exists()
+def _are_gone(paths: list[str]) -> NDArray[np.bool_]:
+    """Ask for files, many at once, as a disk in a network takes its time."""
+    blocks = [paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE)]
+    with ThreadPoolExecutor(n_cores()) as pool:
+        told = pool.map(lambda block: [is_gone(path) for path in block], blocks)
+        return np.array([one for block in told for one in block], bool)

@@ -11,9 +11,14 @@ from typing import Any
 
 from taggram._stores import is_address, open_store
 from taggram.audio import AUDIO_SUFFIXES
+from taggram.errors import CatalogueError, printable
 
 CHUNK_BYTES = 2**22
 US = 1_000_000
+GLOB_SIGNS = "*?["
+
+Found = tuple[str, int | None, int | None]
+"""Path, size in bytes, and time of the last change in microseconds since 1970, as far as they are known."""
 
 
 @contextlib.contextmanager
@@ -34,41 +39,100 @@ def at_hand(path: str) -> Iterator[Path]:
         return
     files, inner = open_store(path)
     with tempfile.TemporaryDirectory(prefix="taggram-") as folder:
-        place = Path(folder) / (PurePosixPath(inner).name or "sound")
+        # The name in the store may be longer than a disk allows, as signed addresses are.
+        place = Path(folder) / f"sound{suffix_of(path) if is_sound(path) else ''}"
         with files.open(inner, "rb") as source, place.open("wb") as target:
             while data := source.read(CHUNK_BYTES):
                 target.write(data)
         yield place
 
 
-def list_store(address: str) -> Iterator[tuple[str, int | None, int | None]]:
-    """List what an address stands for: a file, all sound in a folder, or all that a glob fits.
+def list_store(address: str, *, with_globs: bool) -> Iterator[Found]:
+    """List what an address stands for: a file, all sound in a folder, or all sound that a glob fits.
 
     Args:
         address: such as s3://bucket/songs or s3://bucket/*.mp3. What is sound is told by the suffix.
+        with_globs: whether an address at which there is nothing is taken for a glob if it looks like one.
 
     Yields:
-        Address, size in bytes and time of the last change in microseconds since 1970, as far as the store knows.
+        The files, with addresses as paths; those of one folder after the other, sorted.
 
     Raises:
-        OSError: the store cannot be asked.
+        CatalogueError: no sound fits the glob.
         ConfigError: there is no such kind of store.
+        FileNotFoundError: there is nothing at that address.
+        OSError: the store cannot be asked.
     """
     files, path = open_store(address)
-    if any(sign in path for sign in "*?["):
-        found = files.glob(path, detail=True)
-    elif files.isdir(path):
-        found = files.find(path, detail=True)
-        found = {name: facts for name, facts in found.items() if _is_sound(name)}
+    try:
+        facts = files.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if not (with_globs and any(sign in path for sign in GLOB_SIGNS)):
+            raise
+        yield from _fitting(files, path, address)
+        return
+    # Of a web server all there is are files, but a folder shows as a page of links.
+    if facts["type"] == "directory" or address.endswith("/") or facts.get("mimetype") == "text/html":
+        yield from _sound_below(files, path)
     else:
-        found = {path: files.info(path)}
-    for name, facts in sorted(found.items()):
-        if facts["type"] == "file":
-            yield files.unstrip_protocol(name), facts.get("size"), _modified_us(facts)
+        yield _found(files, path, facts)
 
 
-def _is_sound(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
+def _fitting(files: Any, path: str, address: str) -> Iterator[Found]:
+    n_found = 0
+    for name, facts in sorted(files.glob(path, detail=True).items()):
+        below = [_found(files, name, facts)] if is_sound(name) else []
+        for one in _sound_below(files, name) if facts["type"] == "directory" else below:
+            n_found += 1
+            yield one
+    if not n_found:
+        raise CatalogueError(f"no sound fits {printable(address)}.")
+
+
+def _sound_below(files: Any, folder: str) -> Iterator[Found]:
+    """List the sound in a folder and below; a folder in it after the other, as facts take a kilobyte a file."""
+    inner = sorted(files.ls(folder, detail=True), key=lambda facts: str(facts["name"]))
+    for facts in inner:
+        name = facts["name"]
+        if facts["type"] == "file" and is_sound(name):
+            yield _found(files, name, facts)
+        elif facts["type"] == "directory" and name.rstrip("/") != folder.rstrip("/"):
+            for path, below in sorted(files.find(name, detail=True).items()):
+                if is_sound(path):
+                    yield _found(files, path, below)
+            files.invalidate_cache()  # what the store remembers of each folder would add up
+    if not inner:
+        files.invalidate_cache()
+
+
+def _found(files: Any, name: str, facts: dict[str, Any]) -> Found:
+    return files.unstrip_protocol(name), facts.get("size"), _modified_us(facts)
+
+
+def suffix_of(path: str) -> str:
+    """Find the suffix of a file's name, in small letters; in web addresses, what follows a ? is no part of the name.
+
+    Args:
+        path: a path or an address.
+
+    Returns:
+        Such as ".mp3", or "".
+    """
+    if path.startswith(("http://", "https://")):
+        path = path.partition("?")[0]
+    return PurePosixPath(path).suffix.lower()
+
+
+def is_sound(name: str) -> bool:
+    """Tell by its suffix whether a file in a store is sound.
+
+    Args:
+        name: its path or address.
+
+    Returns:
+        Whether it is to be tried.
+    """
+    return suffix_of(name) in AUDIO_SUFFIXES
 
 
 def _modified_us(facts: dict[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -14,14 +13,13 @@ from taggram._files import utf8
 from taggram._sound_files import STDIN, read_list, sound_in
 from taggram._stores import is_address
 from taggram.audio import looks_like_audio
-from taggram.catalogue._stores import list_store
+from taggram.catalogue._lists import LISTS, read_paths
+from taggram.catalogue._path_index import PathIndex
+from taggram.catalogue._stores import GLOB_SIGNS, Found, list_store, suffix_of
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, printable
 from taggram.results import Failure
 
-LISTS = {".txt", ".csv", ".parquet", ".m3u", ".m3u8"}
-"""Suffixes of files that are lists of files."""
-COLUMN = "path"  # of a list that is a table
 CHUNK_ROWS = 2**16
 
 
@@ -32,7 +30,7 @@ class Sources:
     Attributes:
         table: path (absolute, as UTF-8 can say it), name (its bytes), size and modified (microseconds), one row a file.
             Size and time are null where a file could not be looked at, or a store does not know them.
-        failures: folders that hold no sound or cannot be read.
+        failures: paths that are not there, and folders that hold no sound or cannot be read.
     """
 
     table: Any
@@ -44,33 +42,31 @@ def list_sources(paths: Iterable[str], told: Callable[[int], None] | None = None
 
     Args:
         paths: files, folders (all sound in them), globs, lists (text with a path a line, .m3u, and tables with a column
-            path as .csv or .parquet), addresses such as s3://bucket/songs, or `-` for a list on standard input.
+            path as .csv or .parquet), addresses such as s3://bucket/songs, or `-` for a list on standard input. A
+            list has files, folders and addresses, but no globs; what it names and is not there is among the files.
         told: is told now and then how many files were found.
 
     Returns:
         The files.
 
     Raises:
-        CatalogueError: a list has no column of paths, or a glob or an address fits nothing.
+        CatalogueError: a list has no column of paths or is damaged, or a glob fits nothing.
         OSError: a list or a store cannot be read.
     """
     pa = load_pyarrow()
     failures: list[Failure] = []
-    seen: set[bytes] = set()
-    chunks, rows = [], []
+    chunks: list[Any] = []
+    rows: list[tuple[str, bytes, int | None, int | None]] = []
     for name, size, modified in _files(paths, failures):
-        key = os.fsencode(name)
-        if key in seen:
-            continue
-        seen.add(key)
-        rows.append((utf8(name), key, size, modified))
+        rows.append((utf8(name), os.fsencode(name), size, modified))
         if len(rows) == CHUNK_ROWS:
             chunks.append(_table(pa, rows))
             rows = []
             if told is not None:
-                told(len(seen))
-    chunks.append(_table(pa, rows))
-    return Sources(pa.concat_tables(chunks), failures)
+                told(len(chunks) * CHUNK_ROWS)
+    table = pa.concat_tables([*chunks, _table(pa, rows)])
+    first = PathIndex(table["path"]).are_first()
+    return Sources(table if first.all() else table.filter(pa.array(first)), failures)
 
 
 def _table(pa: Any, rows: list[tuple[str, bytes, int | None, int | None]]) -> Any:
@@ -79,40 +75,70 @@ def _table(pa: Any, rows: list[tuple[str, bytes, int | None, int | None]]) -> An
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, kinds.values())], names=list(kinds))
 
 
-Found = tuple[str, int | None, int | None]
-"""Path, size, and time of the last change in microseconds."""
-
-
 def _files(paths: Iterable[str], failures: list[Failure]) -> Iterator[Found]:
     for path in paths:
         if path == STDIN:
-            for one in read_list():
-                yield from _of_path(one, failures)
-        elif Path(path).suffix.lower() in LISTS and not is_address(path):
-            for one in _read_table(Path(path)):
-                yield from _of_path(one, failures)
+            yield from _of_lines(read_list(), failures)
+        elif suffix_of(path) in LISTS and not os.path.isdir(path):  # noqa: PTH112 (as in `_of_path`)
+            try:
+                yield from _of_lines(read_paths(path), failures)
+            except FileNotFoundError:
+                failures.append(_not_there(path))
+        elif is_address(path):
+            try:
+                yield from _of_address(path, failures, with_globs=True)
+            except FileNotFoundError:
+                failures.append(_not_there(path))
         else:
-            yield from _of_path(path, failures)
+            yield from _of_argument(path, failures)
 
 
-def _of_path(path: str, failures: list[Failure]) -> Iterator[Found]:
-    if is_address(path):
-        try:
-            yield from list_store(path)
-        except FileNotFoundError:
-            yield path, None, None  # told by whoever tries to read it
-        return
-    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
-        found, unread = sound_in(path)
-        failures.extend(unread)
-        yield from map(_looked_at, found)
-    elif not os.path.lexists(path) and any(sign in path for sign in "*?["):
+def _of_argument(path: str, failures: list[Failure]) -> Iterator[Found]:
+    """List what a path of this machine stands for that was given by itself."""
+    if not os.path.lexists(path) and any(sign in path for sign in GLOB_SIGNS):
         found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (keeps the path as it was typed)
         if not found:
             raise CatalogueError(f"no file fits {printable(path)}.")
         for one in found:
             if os.path.isdir(one) or looks_like_audio(Path(one)):  # noqa: PTH112
                 yield from _of_path(one, failures)
+        return
+    try:
+        os.stat(path)  # noqa: PTH116 (Path("") is the working folder)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can be called so
+        failures.append(_not_there(path))
+    except OSError as error:
+        failures.append(Failure(path, type(error).__name__, error.strerror or str(error)))
+    else:
+        yield from _of_path(path, failures)
+
+
+def _of_lines(lines: Iterable[str], failures: list[Failure]) -> Iterator[Found]:
+    """List what the lines of a list stand for. Files that are not there are told by whoever tries to read them."""
+    for line in lines:
+        if not is_address(line):
+            yield from _of_path(line, failures)
+            continue
+        try:
+            yield from _of_address(line, failures, with_globs=False)
+        except (FileNotFoundError, PermissionError):
+            yield line, None, None
+
+
+def _of_address(address: str, failures: list[Failure], *, with_globs: bool) -> Iterator[Found]:
+    n_found = 0
+    for found in list_store(address, with_globs=with_globs):
+        n_found += 1
+        yield found
+    if not n_found:
+        failures.append(Failure(address, "AudioError", "there is no sound in this folder"))
+
+
+def _of_path(path: str, failures: list[Failure]) -> Iterator[Found]:
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a folder above cannot be entered)
+        found, unread = sound_in(path)
+        failures.extend(unread)
+        yield from map(_looked_at, found)
     else:
         yield _looked_at(path)
 
@@ -126,30 +152,5 @@ def _looked_at(path: str) -> Found:
     return path, status.st_size, status.st_mtime_ns // 1000
 
 
-def _read_table(path: Path) -> list[str]:
-    """Read the paths of a list; relative ones are seen from here, and those in a playlist from its folder."""
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        pa = load_pyarrow()
-        with path.open("rb") as file:
-            names = pa.parquet.ParquetFile(file).schema_arrow.names
-            _check_column(path, names)
-            paths: list[str] = pa.parquet.read_table(file, columns=[COLUMN])[COLUMN].to_pylist()
-        return [one for one in paths if one]
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        if kind == ".csv":
-            reader = csv.DictReader(file)
-            _check_column(path, reader.fieldnames or [])
-            return [row[COLUMN] for row in reader if row[COLUMN]]
-        lines = [line.rstrip("\r\n") for line in file if line.strip()]
-    if kind == ".txt":
-        return lines
-    songs = [line for line in lines if not line.startswith("#")]
-    return [song if is_address(song) else str(path.parent / song) for song in songs]
-
-
-def _check_column(path: Path, names: Iterable[str]) -> None:
-    if COLUMN not in names:
-        raise CatalogueError(
-            f"{printable(str(path))} has no column {COLUMN!r}; it has {', '.join(map(printable, names)) or 'none'}."
-        )
+def _not_there(path: str) -> Failure:
+    return Failure(path or "''", "FileNotFoundError", "there is no such file or folder")
