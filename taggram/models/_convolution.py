@@ -105,8 +105,10 @@ class Int8Convolution(Convolution):
                 largest = self.weight.abs().amax((0, 2, 3))  # (channels,)
                 self._gain = torch.where(largest > 0, largest, 1)
         else:
-            self._step = torch.tensor([[(reach[1] - reach[0]) / LEVELS]])
-            self._zero = round(-reach[0] / float(self._step))
+            low, high = reach
+            # A whole number of steps from the least value to 0, so that both are exact: in a spectrogram, silence.
+            self._zero = 0 if low == 0 else max(1, int(-low / (high - low) * LEVELS))
+            self._step = torch.tensor([[max(-low / max(1, self._zero), high / (LEVELS - self._zero))]])
         even = self.weight / self._gain[:, None, None]
         self._scales = (even.abs().amax((1, 2, 3)) / MOST).clamp(min=LEAST)  # (filters,)
         self._packed = torch.ops.onednn.qconv_prepack(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -166,24 +166,23 @@ class _Int8Layer:
         if isinstance(layer, nn.Linear):
             self._convolve = Int8Convolution(layer.weight[:, :, None, None], layer.bias)
             return
-        conv = cast("nn.Conv1d | nn.Conv2d", layer)
-        self._n_axes = conv.weight.ndim - 2
+        self._n_axes = layer.weight.ndim - 2
         padding: Pair = (0, 0)
-        if conv.padding == "same":
-            self._around = _same(conv)
-        elif not isinstance(conv.padding, str):
-            padding = _pair(conv.padding, 0)
+        if layer.padding == "same":
+            self._around = _same(layer)
+        elif not isinstance(layer.padding, str):
+            padding = _pair(layer.padding, 0)
         self._convolve = Int8Convolution(
-            conv.weight if self._n_axes == 2 else conv.weight.unsqueeze(2), conv.bias, padding=padding,
-            stride=_pair(conv.stride, 1), dilation=_pair(conv.dilation, 1), groups=conv.groups,
+            layer.weight if self._n_axes == 2 else layer.weight.unsqueeze(2), layer.bias, padding=padding,
+            stride=_pair(layer.stride, 1), dilation=_pair(layer.dilation, 1), groups=layer.groups,
         )  # fmt: skip
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute what the layer's own `forward` does, float32."""
         if self._layer.weight is not self._weight:
             raise ConfigError(
-                "a layer of this network is computed some filters at a time, which int8 cannot; say precision float32 or "
-                "bfloat16."
+                "a layer of this network is computed some filters at a time, which int8 cannot; say precision float32 "
+                "or bfloat16."
             )
         if self._n_axes == 0:
             rows = x.reshape(-1, x.shape[-1], 1, 1)
