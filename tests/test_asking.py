@@ -7,19 +7,25 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from _catalogues import SIZE, TAGS, card_of, row, write_catalogue
 from _sounds import encoded, tone
 from _taught import write_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'taggram[catalogue]'")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 
 import taggram
+from taggram.apps._asking import run_duplicates, run_map, run_similar
+from taggram.apps._outputs import ListFormat, TableFormat
 from taggram.catalogue import _embeddings as embeddings
 from taggram.catalogue import _neighbours as neighbours
 from taggram.catalogue import asking
@@ -27,6 +33,7 @@ from taggram.catalogue import duplicates as duplicating
 from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import UnitVectors
 from taggram.catalogue.asking import Catalogue
+from taggram.catalogue.build import tagger_settings
 from taggram.catalogue.journal import Journal, open_catalogue
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import AudioError, CatalogueError, ConfigError, TooLongQuestionError, UnknownNameError
@@ -88,6 +95,37 @@ def test_empty_expression_finds_all(catalogue):
 
 def test_time_is_written_in_utc(catalogue):
     assert next(catalogue.find("modified = '1970-01-01' limit 1"))["modified"] == "1970-01-01T00:00:00+00:00"
+
+
+WORDS = (
+    *("guitar", "'male vocal'", "path", "notes", "80s", "size", "modified", "error", "and", "or", "not", "(", ")", "<"),
+    *(">=", "=", "!=", "contains", "0.5", "-3", "1e39", "'x'", "'1970-01-02'", "order by", "limit", "desc", ",", "3"),
+)
+COMPARISONS = st.sampled_from([
+    *("guitar > 0.5", "'male vocal' <= -1e39", "0.5 != guitar", "guitar = piano", "size < 3", "path contains 'é'"),
+    *("notes contains 'x'", "modified >= '1970-01-02T03:04+05:00'", "'x' = error", "error != ''", "path = sha256"),
+    *("modified = modified", "duration_s > size", "piano >= 'male vocal'"),
+])  # fmt: skip
+JOINED = st.sampled_from(["and", "or"])
+CONDITIONS = st.recursive(COMPARISONS, lambda one: st.tuples(one, JOINED, one).map(lambda t: f"not ({' '.join(t)})"))
+ORDERS = st.sampled_from(["", " order by guitar desc, path", " order by modified, size asc limit 3", " limit 1"])
+LOOSE = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    with Catalogue(write_catalogue(tmp_path_factory.mktemp("plain") / "c", some_rows(3), [row("/x", None)])) as one:
+        yield one
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.builds(str.__add__, CONDITIONS, ORDERS), LOOSE))
+def test_whatever_is_understood_is_answered(plain, expression):
+    try:
+        tracks = plain.find(expression)
+    except (ConfigError, UnknownNameError):
+        return
+    assert all("path" in track for track in tracks)
 
 
 def test_longest_expression_is_answered(catalogue):
@@ -662,6 +700,57 @@ def test_path_that_a_playlist_cannot_hold_is_told(run_taggram, tmp_path):
     assert "/a\\nb: a playlist cannot hold" in done.stderr
 
 
+def test_path_that_is_no_utf8_is_left_out_of_a_playlist_and_told(run_taggram, tmp_path):
+    write_catalogue(tmp_path / "c", [row("/caf\\udce9.mp3", [0.5] * 4), row("#c", [0.5] * 4)])
+    done = run_taggram("find", tmp_path / "c", "", "--format", "m3u")
+    assert (done.returncode, done.stdout) == (1, "#EXTM3U\n#EXTINF:60,#c\n./#c\n")
+    assert "that is no UTF-8" in done.stderr
+
+
+def test_playlist_of_what_is_similar_has_lengths(run_taggram, asked):
+    done = run_taggram("similar", asked, "/music/003.mp3", "-n", "2", "--format", "m3u")
+    assert [line.partition(",")[0] for line in done.stdout.splitlines()[1::2]] == ["#EXTINF:60"] * 2
+
+
+def test_what_is_not_there_is_empty_in_text(run_taggram, asked):
+    assert run_taggram("find", asked, "error != 'x' limit 1").stdout == "/music/000.mp3\terror=\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no head here")
+def test_reader_that_has_enough_ends_the_list_well(run_taggram, tmp_path):
+    write_catalogue(tmp_path / "c", [row(f"/music/{i:06}.mp3", [0.5] * 4) for i in range(20_000)])
+    command = [sys.executable, "-m", "taggram", "find", str(tmp_path / "c"), ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"/music/000000.mp3\n"
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+NOWHERE = Path("/nowhere/there.html")
+OF_SIMILAR = {
+    "n": 1, "min_score": -1, "search": "auto", "layer": None, "model": None, "kit": None, "device": "cpu",
+    "kind": ListFormat.text, "out": None,
+}  # fmt: skip
+OF_DUPLICATES = {
+    "same": None, "min_score": 1, "search": "auto", "layer": None, "kind": TableFormat.text, "out": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda c: run_similar(c, "/x.wav", **OF_SIMILAR | {"search": "quick"}), "one of 'auto', 'exact', 'index'"),
+        (lambda c: run_similar(c, "/x.wav", **OF_SIMILAR | {"out": NOWHERE}), "there is no such folder"),
+        (lambda c: run_map(c, NOWHERE, tag=None, n=None, seed=0, layer=None), "there is no such folder"),
+        (lambda c: run_map(c, c, tag=None, n=None, seed=0, layer=None), "it is a folder"),
+        (lambda c: run_duplicates(c, **OF_DUPLICATES | {"same": "foo"}), "one of 'content', 'sound'"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(asked, ask, said):
+    with pytest.raises(ConfigError, match=said):
+        ask(asked)
+
+
 def test_text_is_a_line_a_track(run_taggram, asked):
     assert (
         run_taggram("find", asked, EXPRESSION).stdout.splitlines()[0] == "/music/039.mp3\tguitar=0.39\tmale vocal=0.75"
@@ -752,6 +841,31 @@ def test_file_that_changed_since_is_embedded_again(real):
     finally:
         changed.write_bytes(before[0])
         os.utime(changed, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+
+
+@pytest.mark.slow
+def test_model_that_was_named_from_its_folder_is_found_from_elsewhere(real, run_taggram, tmp_path):
+    arguments = ("--out", tmp_path / "c", "--model", "small.safetensors", "--workers", "1", "--runner", "local")
+    assert run_taggram("catalogue", "music", *arguments, "--device", "cpu", cwd=real).returncode == 0
+    shutil.copy(real / "music" / "800.wav", tmp_path / "new.wav")
+    done = run_taggram("similar", "c", "new.wav", "-n", "1", "--format", "json", "--device", "cpu", cwd=tmp_path)
+    assert json.loads(done.stdout)["path"] == str(real / "music" / "800.wav")
+
+
+def test_files_of_models_and_kits_are_kept_by_their_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = tagger_settings({"model": "runs/a.safetensors", "kit": "my.kit"})
+    assert (kept["model"], kept["kit"]) == (str(tmp_path / "runs" / "a.safetensors"), str(tmp_path / "my.kit"))
+    assert tagger_settings({"model": "musicnn.mtt"})["model"] == "musicnn.mtt"
+
+
+@pytest.mark.parametrize(("name", "option"), [("model", "--model FILE"), ("kit", "--kit FILE")])
+def test_model_that_is_gone_is_told_with_the_option_that_names_it(tmp_path, name, option):
+    card = card_of()
+    card["settings"][name] = str(tmp_path / "gone.safetensors")
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", some_rows(3), card=card))
+    with pytest.raises(CatalogueError, match=option):
+        catalogue.similar(encoded(tone(3.0)))
 
 
 @pytest.mark.slow

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 
 import pytest
 from _sounds import encoded, tone
 from _taught import write_network
+from conftest import wait_until
 
 pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'taggram[catalogue]'")
 
@@ -78,9 +81,30 @@ def test_wrong_expression_is_told(service, question):
     assert answer.json()["error"] in ("ConfigError", "UnknownNameError")
 
 
+def test_question_of_many_comparisons_is_refused(service):
+    answer = find(service, " or ".join(["path contains 'x'"] * 51))
+    assert (answer.status_code, "at most 50" in answer.json()["message"]) == (422, True)
+
+
+def test_unknown_tag_is_told_with_the_address_that_lists_them(service):
+    message = find(service, "no-such-tag > 0").json()["message"]
+    assert "/v1/models lists all 2 tags" in message
+    assert "`" not in message
+
+
 @pytest.mark.parametrize("options", [{"limit": 0}, {"limit": 3}, {"other": 1}])
 def test_wrong_settings_are_told(service, options):
     assert find(service, "", **options).status_code == 422
+
+
+@pytest.mark.parametrize("options", ["n=3", "n=0", "min_score=1.5", "min_score=nan", "limit=1"])
+def test_wrong_settings_of_similar_are_told(service, options):
+    assert service.post(f"/v1/similar?{options}", encoded(tone(3.0))).status_code == 422
+
+
+def test_least_score_is_kept(service):
+    answer = service.post("/v1/similar?min_score=0.9999", encoded(tone(3.0, hz=800))).json()
+    assert [track["path"].endswith("800.wav") for track in answer["tracks"]] == [True]
 
 
 def test_upload_finds_what_sounds_like_it(service):
@@ -106,8 +130,32 @@ def test_catalogue_that_is_damaged_meanwhile_is_told_without_its_place(folder, t
             part.write_bytes(b"damaged")
         answer = find(service, "")
         assert (answer.status_code, str(tmp_path) in answer.text) == (503, False)
-        assert service.events("catalogue failed")
+        assert wait_until(lambda: service.events("catalogue failed"))
         assert service.ask("GET", "/healthz").status_code == 200
+
+
+def test_catalogue_needs_the_token_too(folder, tmp_path):
+    with served(tmp_path, "--catalogue", str(folder / "c"), TAGGRAM_TOKEN="secret") as service:
+        assert find(service, "").status_code == 401
+        assert service.post("/v1/similar", b"").status_code == 401
+        headers = {"Authorization": "Bearer secret"}
+        assert service.ask("GET", "/v1/find", params={"q": ""}, headers=headers).status_code == 200
+
+
+def test_model_that_was_moved_is_the_catalogues_by_its_weights(folder, tmp_path, run_taggram):
+    shutil.copytree(folder / "c", tmp_path / "c")
+    card = json.loads((tmp_path / "c" / "catalogue.json").read_bytes())
+    card["settings"]["model"] = str(tmp_path / "gone.safetensors")
+    (tmp_path / "c" / "catalogue.json").write_text(json.dumps(card), encoding="utf-8")
+    done = run_taggram("serve", "--catalogue", tmp_path / "c")
+    assert done.returncode == 1
+    assert "--model FILE" in done.stderr
+    (tmp_path / "spool").mkdir()
+    arguments = ("--model", str(folder / "small.safetensors"), "--catalogue", str(tmp_path / "c"))
+    with served(tmp_path / "spool", *arguments) as service:
+        answer = service.post("/v1/similar?n=1", encoded(tone(3.0, hz=800))).json()
+        assert answer["tracks"][0]["path"].endswith("800.wav")
+        assert service.ask("GET", "/v1/models").json()["catalogue"]["model"] == "small"
 
 
 def test_service_without_a_catalogue_has_neither(folder, tmp_path):
@@ -145,7 +193,8 @@ def test_page_finds_tracks(page):
     assert page.locator("#collection-status").inner_text() == "The first 2 tracks; there are more."
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Save as a playlist").click()
-    assert waiting.value.path().read_text(encoding="utf-8").startswith("#EXTM3U\n/")
+    written = waiting.value.path().read_text(encoding="utf-8")
+    assert re.match(r"#EXTM3U\n#EXTINF:3,(200|800|3000)\n/.*\.wav\n", written)
     assert page.errors == []
 
 

@@ -55,13 +55,8 @@ class IndexFacts:
 class Neighbours:
     """An index that is asked for rows of a catalogue.
 
-    Attributes:
-        index: of usearch.
-        vectors: all of the catalogue, prepared.
-        facts: of the index.
-        missing: places of the parts that it does not hold.
-        n_missing: rows of these.
-        is_worth_it: whether most of what it holds is still there.
+    To be read: `missing`, the places of parts that it does not hold; `n_missing`, their rows; and `is_worth_it`, whether
+    most of what it holds is still there.
 
     Args:
         index: of usearch.

@@ -11,7 +11,8 @@ let tracks = [], asked = 0;
 export function showCollection(catalogue, most, sound) {
   find('collection').hidden = !catalogue;
   if (!catalogue) return;
-  const quoted = tag => /^[\w-]+$/.test(tag) ? tag : `'${tag.replaceAll("'", "''")}'`;
+  const named = tag => catalogue.columns.includes(tag) ? `tag:${tag}` : tag;
+  const quoted = tag => `'${named(tag).replaceAll("'", "''")}'`;  // a tag may be called like a word of the expression
   const names = catalogue.tags.map(quoted), [first = 'duration_s', second = 'duration_s'] = names;
   find('question-tags').replaceChildren(...names.map(name => element('option', { value: `${name} > 0.5` })));
   find('question').placeholder = `${first} > 0.5`;
@@ -59,6 +60,12 @@ function table() {
 }
 
 find('save-playlist').addEventListener('click', () => {
-  const paths = tracks.map(({ path }) => path).filter(path => !/[\r\n]/.test(path));
-  save(new Blob([`#EXTM3U\n${paths.join('\n')}\n`], { type: 'audio/x-mpegurl' }), 'tracks.m3u8');
+  // a line break would end an entry, bytes that are no UTF-8 name no file, and # would begin a comment
+  const held = tracks.filter(({ path }) => !/[\r\n]|\\udc[89a-f][0-9a-f]/.test(path));
+  const entries = held.map(({ path, duration_s: length }) =>
+    `#EXTINF:${length == null ? -1 : Math.round(length)},${path.split('/').pop().replace(/\.[^.]*$/, '')}\n`
+    + `${path.startsWith('#') ? './' : ''}${path}\n`);
+  save(new Blob([`#EXTM3U\n${entries.join('')}`], { type: 'audio/x-mpegurl' }), 'tracks.m3u8');
+  const nLeftOut = tracks.length - held.length;
+  find('collection-error').textContent = nLeftOut ? `A playlist cannot hold the paths of ${nLeftOut} of these.` : '';
 });

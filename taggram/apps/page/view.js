@@ -123,6 +123,7 @@ export class View {
 
   timeAt(clientX) {
     const full = this.place.figure._fullLayout;
+    if (!full) return null;  // nothing is drawn yet
     const px = clientX - this.place.figure.getBoundingClientRect().left - full.xaxis._offset;
     return px < 0 || px > full.xaxis._length ? null : Math.max(0, full.xaxis.p2l(px));
   }
