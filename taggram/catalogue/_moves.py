@@ -94,6 +94,8 @@ class LooseRows:
 class NewParts(Mapping[str, Any]):
     """Parts as they will be; each is made when it is asked for, so that one at a time is in memory.
 
+    Those of which no row is left are in `empty` instead.
+
     Args:
         journal: of the catalogue.
         leaving: paths of rows that are taken out, by part.

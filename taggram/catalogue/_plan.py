@@ -110,8 +110,12 @@ class Plan:
             open_ &= ~self._move(likely & np.isin(self._size, loose.sizes), loose, gone)
         summary.n_moved = int((~keep & ~open_).sum())
         summary.n_pruned = sum(map(len, gone.values()))
-        leaving = {self._parts[part]: self._pa.array(sorted(paths), self._pa.string()) for part, paths in gone.items()}
-        self._commit(self._together(leaving, self._own_rows(open_)), {})
+        pruned = {
+            self._parts[part]: self._pa.chunked_array([sorted(paths)], self._pa.string())
+            for part, paths in gone.items()
+            if paths
+        }
+        self._commit(self._together(pruned, self._own_rows(np.flatnonzero(open_))), {})
         self.to_do = self._sources.filter(self._pa.array(open_))
 
     # -- what is known -------------------------------------------------------------------------------------------------
@@ -233,8 +237,7 @@ class Plan:
             settled[there] = True
             left = np.unique(rows[loose.is_gone[rows]])
             leaving = self._by_part(loose.paths.take(self._pa.array(left)), loose.parts[left])
-            own = self._own_rows(np.isin(np.arange(len(likely)), there))
-            self._commit(self._together(leaving, own), self._by_part(moved, loose.parts[rows]))
+            self._commit(self._together(leaving, self._own_rows(there)), self._by_part(moved, loose.parts[rows]))
             loose.take_out(left, there)
             for part, path in zip(loose.parts[left], loose.paths.take(self._pa.array(left)).to_pylist()):
                 gone.get(part, set()).discard(path)
@@ -242,23 +245,21 @@ class Plan:
 
     # -- what is changed -----------------------------------------------------------------------------------------------
 
-    def _own_rows(self, of: NDArray[np.bool_]) -> dict[str, Any]:
-        """Give the paths of sources that have a row, by its part."""
-        wanted = of & (self._part_of >= 0)
-        paths = self._sources["path"].filter(self._pa.array(wanted))
-        return self._by_part(paths, self._part_of[wanted])
+    def _own_rows(self, places: NDArray[np.int64]) -> dict[str, Any]:
+        """Give the paths of those sources that have a row, by its part."""
+        places = places[self._part_of[places] >= 0]
+        return self._by_part(self._sources["path"].take(self._pa.array(places)), self._part_of[places])
 
     def _by_part(self, column: Any, parts: NDArray[Any]) -> dict[str, Any]:
         return {self._parts[part]: column.filter(self._pa.array(parts == part)) for part in np.unique(parts)}
 
     def _together(self, *by_part: dict[str, Any]) -> dict[str, Any]:
         """Join columns of paths, part by part."""
-        pa = self._pa
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Any]] = {}
         for paths in by_part:
             for part, column in paths.items():
-                found.setdefault(part, []).extend(column.to_pylist())
-        return {part: pa.array(paths, pa.string()) for part, paths in found.items() if paths}
+                found.setdefault(part, []).extend(column.chunks)
+        return {part: self._pa.concat_arrays(chunks) for part, chunks in found.items()}
 
     def _commit(self, leaving: dict[str, Any], moved: dict[str, Any]) -> None:
         if leaving or moved:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from taggram._stores import is_address
 from taggram.audio import looks_like_audio
 from taggram.catalogue._lists import LISTS, read_paths
 from taggram.catalogue._path_index import PathIndex
-from taggram.catalogue._stores import GLOB_SIGNS, Found, list_store, suffix_of
+from taggram.catalogue._stores import ASKED_AT_ONCE, GLOB_SIGNS, Found, list_store, suffix_of
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, printable
 from taggram.results import Failure
 
 CHUNK_ROWS = 2**16
+CHUNK_LINES = 1024
 
 
 @dataclass
@@ -114,15 +117,25 @@ def _of_argument(path: str, failures: list[Failure]) -> Iterator[Found]:
 
 
 def _of_lines(lines: Iterable[str], failures: list[Failure]) -> Iterator[Found]:
-    """List what the lines of a list stand for. Files that are not there are told by whoever tries to read them."""
-    for line in lines:
-        if not is_address(line):
-            yield from _of_path(line, failures)
-            continue
-        try:
-            yield from _of_address(line, failures, with_globs=False)
-        except (FileNotFoundError, PermissionError):
-            yield line, None, None
+    """List what the lines of a list stand for; stores are asked for many of them at once."""
+    rest = iter(lines)
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        while some := list(islice(rest, CHUNK_LINES)):
+            each = pool.map if any(map(is_address, some)) else map  # threads would cost more than a disk takes
+            for found, unread in each(_of_line, some):
+                failures.extend(unread)
+                yield from found
+
+
+def _of_line(line: str) -> tuple[list[Found], list[Failure]]:
+    """List what a line stands for. A file that is not there is told by whoever tries to read it."""
+    failures: list[Failure] = []
+    if not is_address(line):
+        return list(_of_path(line, failures)), failures
+    try:
+        return list(_of_address(line, failures, with_globs=False)), failures
+    except (FileNotFoundError, PermissionError):
+        return [(line, None, None)], []
 
 
 def _of_address(address: str, failures: list[Failure], *, with_globs: bool) -> Iterator[Found]:
