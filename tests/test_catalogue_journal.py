@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 
@@ -13,7 +14,8 @@ from taggram.errors import CatalogueError
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from taggram.catalogue import compacting  # noqa: E402
+from taggram.catalogue import _folder, compacting  # noqa: E402
+from taggram.catalogue._folder import sha256_of  # noqa: E402
 from taggram.catalogue.compacting import CompactWatcher, compact_catalogue  # noqa: E402
 from taggram.catalogue.journal import Journal, open_catalogue  # noqa: E402
 from taggram.catalogue.rows import to_table  # noqa: E402
@@ -144,6 +146,37 @@ def test_part_that_was_merged_and_comes_back_is_gone(five):
     part.write_bytes(data)
     open_again(five)
     assert (paths_in(five), part.exists(), (five / "damaged").exists()) == (list("abcde"), False, False)
+
+
+def test_parts_of_a_backup_stand_in_for_the_damaged_one_that_they_became(five):
+    shutil.copytree(five / "parts", five.parent / "backup")
+    compact_catalogue(five)
+    open_catalogue(five).parts[0].write_bytes(b"")
+    shutil.copytree(five.parent / "backup", five / "parts", dirs_exist_ok=True)
+    assert len(open_again(five).lost) == 1
+    assert paths_in(five) == list("abcde")
+
+
+def test_part_that_was_merged_long_ago_and_comes_back_is_put_aside(five):
+    part = open_catalogue(five).parts[0]
+    data = part.read_bytes()
+    compact_catalogue(five)
+    write_catalogue(five, rows_of("f"), card=ONE)
+    part.write_bytes(data)
+    open_again(five)
+    assert (paths_in(five), (five / "damaged" / part.name).read_bytes()) == (list("abcdef"), data)
+
+
+def test_part_that_the_disk_cannot_read_is_damaged(five, monkeypatch):
+    part = open_catalogue(five).parts[2]
+
+    def sum_up(path):
+        if path == part:
+            raise OSError(errno.EIO, "Input/output error")
+        return sha256_of(path)
+
+    monkeypatch.setattr(_folder, "sha256_of", sum_up)
+    assert (open_again(five).lost, paths_in(five)) == ([part.name], list("abde"))
 
 
 def test_part_that_was_damaged_counts_again_when_a_copy_of_it_is_put_back(five):

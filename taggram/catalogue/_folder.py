@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -153,8 +154,13 @@ def sha256_of(path: Path) -> str:
 
 
 def is_whole(path: Path, facts: Facts) -> bool:
-    """Whether a file is there, and is what the journal says."""
-    return path.is_file() and path.stat().st_size == facts["bytes"] and sha256_of(path) == facts["sha256"]
+    """Whether a file is there, can be read, and is what the journal says."""
+    try:
+        return path.is_file() and path.stat().st_size == facts["bytes"] and sha256_of(path) == facts["sha256"]
+    except OSError as error:
+        if error.errno == errno.EIO:  # such as a bad sector
+            return False
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from taggram.catalogue._folder import (
     LOCK,
     MANIFEST,
     PARTS,
+    Change,
     Facts,
     is_whole,
     layers_of,
@@ -41,17 +42,25 @@ def end_change(folder: Path) -> tuple[dict[str, Facts], int]:
     """
     changes, end = read_changes(folder / MANIFEST)
     state = parts_after(changes)
-    dropped = {name for change in changes if not change.get("damaged") for name in change["drop"]} - state.keys()
     if (folder / ASIDE).is_dir():
         for path in (folder / ASIDE).iterdir():
             if path.name in state and is_whole(path, state[path.name]):
                 path.replace(folder / PARTS / path.name)
         sync_folder(folder / PARTS)
         shutil.rmtree(folder / ASIDE)
-    for path in list((folder / PARTS).glob("*.parquet")):
-        if path.name in dropped:
-            path.unlink()
+    if changes:
+        _end_dropping(folder / PARTS, changes[-1])
     return state, end
+
+
+def _end_dropping(parts: Path, last: Change) -> None:
+    """Remove what the last change drops. Who puts back what an older one dropped may have need of it."""
+    if last.get("damaged"):  # these were moved away before the line
+        return
+    left = [parts / name for name in last["drop"] if name not in last["put"] and (parts / name).exists()]
+    if left and all(is_whole(parts / name, facts) for name, facts in last["put"].items()):
+        for path in left:
+            path.unlink()
 
 
 def end_moves(top: Path) -> None:

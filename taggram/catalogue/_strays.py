@@ -58,7 +58,7 @@ def read_stray(part: Path, card: Mapping[str, Any]) -> Hashes | None:
         with part.open("rb") as file:
             found = pa.parquet.ParquetFile(file, page_checksum_verification=True)
             schema = found.schema_arrow
-            if _fingerprint_in(schema) != card["fingerprint"] or schema.names != schema_of(card).names:
+            if _fingerprint_in(schema) != card["fingerprint"] or not schema.equals(schema_of(card)):
                 return None
             paths = [_hashes(batch["path"].to_pylist()) for batch in found.iter_batches()]
     except (OSError, ValueError, pa.ArrowException):

@@ -172,7 +172,8 @@ class Journal:
     def _change(self, put: Mapping[str, Facts], drop: list[str], **more: bool) -> None:
         """Make a change whose parts are whole, in aside/ or in their place."""
         self._append({"put": put, "drop": drop, **more})
-        self._state = {name: of for name, of in (self._state | dict(put)).items() if name not in drop}
+        gone = set(drop)
+        self._state = {name: of for name, of in (self._state | dict(put)).items() if name not in gone}
         for name in put:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / ASIDE / name).replace(self.path_of(name))
