@@ -21,10 +21,10 @@ NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 FLOORS = {  # module or folder: its floor; see docs/architecture.md
     "errors": 0, "vocabulary": 0, "_files": 0, "_checks": 0, "_extras": 0, "_stores": 0,
     "audio": 1,
-    "frontends": 2, "_agc": 2, "_matrix_frontend": 2,
+    "frontends": 2, "_agc": 2, "_banded": 2, "_matrix_frontend": 2,
     "models": 3, "datasets": 3, "recipes": 3,
     "results": 4, "_sound_files": 4, "kit": 4, "_kit_network": 4, "_patch_vectors": 4, "picture": 4, "look": 4,
-    "_processes": 4, "_workers": 4, "tagger": 4,
+    "_processes": 4, "_two_stages": 4, "_workers": 4, "tagger": 4,
     "learning": 5,
     "studies": 6,
     "catalogue": 6,
@@ -35,6 +35,7 @@ HOMES = {  # heavy package: the only places that may import it
     "torch": {
         "frontends",
         "_agc",
+        "_banded",
         "_matrix_frontend",
         "models",
         "tagger",
@@ -43,6 +44,7 @@ HOMES = {  # heavy package: the only places that may import it
         "look",
         "learning",
         "studies",
+        "_two_stages",
         "_workers",
         "apps/_looking",
         "apps/_server_network",
