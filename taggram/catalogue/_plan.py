@@ -154,12 +154,11 @@ class Plan:
         n_read, n_files = 0, int(self._same.sum())
         for part, places in zip(self._parts, self._places):
             known = self._read(part, "sha256")["sha256"]
-            look = (places >= 0) & self._truths(known.is_valid())
-            look[look] = self._same[places[look]]
-            there = places[look]
-            sources = self._sources["name"].take(self._pa.array(there))
-            digests = known.filter(self._pa.array(look)).to_pylist()
-            read = self._hashes(sources, n_read, n_files)
+            rows = np.flatnonzero((places >= 0) & self._truths(known.is_valid()))
+            rows = rows[self._same[places[rows]]]
+            there = places[rows]
+            digests = known.take(self._pa.array(rows)).to_pylist()
+            read = self._hashes(self._sources["name"].take(self._pa.array(there)), n_read, n_files)
             same[there] = [digest == before for digest, before in zip(read, digests, strict=True)]
             n_read += len(there)
         return same
@@ -236,10 +235,11 @@ class Plan:
             moved = some.filter(self._pa.array(hit)).append_column("origin", origins)
             settled[there] = True
             left = np.unique(rows[loose.is_gone[rows]])
-            leaving = self._by_part(loose.paths.take(self._pa.array(left)), loose.parts[left])
+            paths = loose.paths.take(self._pa.array(left))
+            leaving = self._by_part(paths, loose.parts[left])
             self._commit(self._together(leaving, self._own_rows(there)), self._by_part(moved, loose.parts[rows]))
             loose.take_out(left, there)
-            for part, path in zip(loose.parts[left], loose.paths.take(self._pa.array(left)).to_pylist()):
+            for part, path in zip(loose.parts[left], paths.to_pylist()):
                 gone.get(part, set()).discard(path)
         return settled
 
