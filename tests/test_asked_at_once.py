@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from _catalogues import row, write_catalogue
@@ -22,6 +23,12 @@ from taggram.errors import TooLongQuestionError
 def collection(tmp_path):
     with Catalogue(write_catalogue(tmp_path / "c", [row("/a", [0.9] * 4), row("/b", [0.1] * 4)])) as catalogue:
         yield ServedCatalogue(catalogue, None, 30.0)
+
+
+def run(asking):
+    """Ask from a thread of its own, since a browser's loop may run in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, asking).result()
 
 
 async def stays():
@@ -48,20 +55,20 @@ def endless(collection, monkeypatch):
 
 
 def test_tracks_are_found(collection):
-    found = asyncio.run(collection.find("guitar > 0", 1, stays))
+    found = run(collection.find("guitar > 0", 1, stays))
     assert (found["tracks"][0]["path"], found["more"]) == ("/a", True)
 
 
 def test_question_that_takes_too_long_is_stopped_and_answered_with_422(collection, endless):
     collection.find_s = 0.05
     with pytest.raises(TooMuchWorkError) as caught:
-        asyncio.run(collection.find("", 1, stays))
+        run(collection.find("", 1, stays))
     assert (status_of(caught.value), len(endless)) == (422, 1)
 
 
 def test_question_whose_client_leaves_is_stopped(collection, endless):
     with pytest.raises(CutError):
-        asyncio.run(collection.find("", 1, leaves))
+        run(collection.find("", 1, leaves))
     assert len(endless) == 1
 
 
@@ -70,7 +77,7 @@ def test_wait_for_others_counts(collection, endless):
         collection.find_s = 0.05
         return await asyncio.gather(*(collection.find("", 1, stays) for _ in range(3)), return_exceptions=True)
 
-    kinds = sorted(type(error).__name__ for error in asyncio.run(ask()))
+    kinds = sorted(type(error).__name__ for error in run(ask()))
     assert kinds == ["BusyError", "TooMuchWorkError", "TooMuchWorkError"]
     assert len(endless) == serving.AT_ONCE
 
@@ -86,8 +93,8 @@ def test_client_that_leaves_while_it_waits_takes_no_turn(collection, endless):
             one.cancel()
         await asyncio.gather(*held, return_exceptions=True)
 
-    asyncio.run(ask())
-    assert asyncio.run(turns(collection)) == serving.AT_ONCE
+    run(ask())
+    assert run(turns(collection)) == serving.AT_ONCE
 
 
 async def turns(collection):
@@ -109,4 +116,4 @@ def test_more_than_may_wait_are_answered_with_429(collection, endless):
         await asyncio.gather(*held, return_exceptions=True)
         return status_of(caught.value)
 
-    assert asyncio.run(ask()) == 429
+    assert run(ask()) == 429

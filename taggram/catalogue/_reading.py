@@ -7,16 +7,20 @@ ones removed after it. So a part that is named lies in one of the two, or the jo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from taggram.catalogue._folder import ASIDE, CARD, LAYERS, MANIFEST, PARTS, Facts, read_card, read_manifest
 from taggram.catalogue._layers import find_layer
 from taggram.errors import PartsChangedError, printable
 
+Found = TypeVar("Found")
+MOST_ATTEMPTS = 5  # to read parts that are merged meanwhile
 MOST_LOOKS = 5  # at a catalogue that changes while it is looked at
 LOOK_AGAIN_S = 0.02  # a writer needs some milliseconds from the line in the journal to the end of the change
 
@@ -103,3 +107,64 @@ def _changed(folder: Path, how: str) -> PartsChangedError:
         f"{printable(str(folder))}: {how}. If it was written to just now, ask again; if not, `taggram catalogue` on "
         "the same files makes good what is damaged."
     )
+
+
+class Reader:
+    """Asks the parts that are there now, and asks again where they were merged meanwhile.
+
+    Args:
+        folder: of the catalogue.
+        layer: whose parts are asked.
+    """
+
+    def __init__(self, folder: Path, layer: str) -> None:
+        self._folder = folder
+        self._layer = layer
+
+    def files(self) -> CatalogueFiles:
+        """Look at the catalogue as it is now.
+
+        Returns:
+            Where its parts are, and what is in them.
+
+        Raises:
+            CatalogueError: it is damaged.
+        """
+        return open_catalogue(self._folder, self._layer)
+
+    def again(self, ask: Callable[[CatalogueFiles], Found]) -> Found:
+        """Ask for something whole.
+
+        Args:
+            ask: gets it out of the parts.
+
+        Returns:
+            What it gets.
+
+        Raises:
+            CatalogueError: a part cannot be read.
+        """
+        for _ in range(MOST_ATTEMPTS - 1):
+            with contextlib.suppress(PartsChangedError):
+                return ask(self.files())
+        return ask(self.files())
+
+    def each(self, ask: Callable[[CatalogueFiles], Iterator[Found]]) -> Iterator[Found]:
+        """Ask for things one by one.
+
+        Args:
+            ask: gets them out of the parts.
+
+        Yields:
+            A thing.
+
+        Raises:
+            CatalogueError: a part cannot be read.
+            PartsChangedError: parts were merged after the first of them was given.
+        """
+
+        def begin(files: CatalogueFiles) -> Iterator[Found]:
+            found = ask(files)
+            return itertools.chain(list(itertools.islice(found, 1)), found)
+
+        yield from self.again(begin)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from taggram._checks import check, check_choice, check_count, is_number
+from taggram._checks import check_choice, check_count
 from taggram._files import utf8
 from taggram.catalogue._embedder import Embedder
 from taggram.catalogue._embeddings import Embeddings
 from taggram.catalogue._neighbours import Neighbours
-from taggram.catalogue._reading import CatalogueFiles, open_catalogue
+from taggram.catalogue._reading import CatalogueFiles, Reader, open_catalogue
 from taggram.catalogue._table import MEMORY_MB, Table
 from taggram.catalogue._vectors import CACHE, Told, UnitVectors, unit
 from taggram.catalogue.duplicates import EXACT_ROWS as EXACT_PAIRS_ROWS
 from taggram.catalogue.duplicates import MIN_SCORE, Duplicates, Same, same_content, same_sound
-from taggram.catalogue.expression import COLUMNS, MOST_ROWS, NUMBER, Column, Query, parse
+from taggram.catalogue.expression import MOST_ROWS, Query, column_of, parse
 from taggram.catalogue.find import find_tracks
 from taggram.catalogue.similar import (
     DEFAULT_N,
@@ -29,12 +27,13 @@ from taggram.catalogue.similar import (
     MOST_MISSING,
     Match,
     Search,
+    check_wish,
     find_nearest,
     is_unchanged,
     row_of,
 )
 from taggram.catalogue.statistics import THRESHOLD, Statistics, compute_statistics
-from taggram.errors import PartsChangedError, check_above_zero, unknown_name
+from taggram.errors import check_above_zero
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 
     from taggram.audio import Source
     from taggram.catalogue.collection_map import CollectionMap
-
-MOST_ATTEMPTS = 5  # to read parts that are merged meanwhile
-Found = TypeVar("Found")
 
 
 class Catalogue:
@@ -81,9 +77,12 @@ class Catalogue:
         n_threads: int | None = None,
         memory_mb: float = MEMORY_MB,
     ) -> None:
-        check_above_zero(timeout_s=timeout_s, n_threads=n_threads, memory_mb=memory_mb)
+        check_above_zero(timeout_s=timeout_s, memory_mb=memory_mb)
+        if n_threads is not None:
+            check_count("n_threads", n_threads)
         self.folder = Path(folder)
         self.layer: str = open_catalogue(self.folder, layer).card["layer"]
+        self._reader = Reader(self.folder, self.layer)
         self._table = Table(self.folder, timeout_s, n_threads=n_threads, memory_mb=memory_mb)
         self._embedder = Embedder(model, kit, device)
         self._embeddings = Embeddings(self.folder / CACHE / self.layer)
@@ -101,12 +100,12 @@ class Catalogue:
     @property
     def card(self) -> dict[str, Any]:
         """What catalogue.json says: model, tags, settings."""
-        return self._files().card
+        return self._reader.files().card
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Names of the tags, in the model's order."""
-        return self._files().tags
+        return self._reader.files().tags
 
     @property
     def index_recall(self) -> float | None:
@@ -127,7 +126,7 @@ class Catalogue:
             ConfigError: it is no expression.
             UnknownNameError: it names a tag or a column that is not there.
         """
-        return parse(expression, self._files().columns, **options)
+        return parse(expression, self._reader.files().columns, **options)
 
     def prepare(self, *, told: Told | None = None) -> None:
         """Have ready what the first `similar` would have to wait for.
@@ -138,7 +137,7 @@ class Catalogue:
         Raises:
             CatalogueError: a part cannot be read.
         """
-        self._again(lambda files: self._embeddings.of(files, told))
+        self._reader.again(lambda files: self._embeddings.of(files, told))
 
     def find(
         self,
@@ -171,10 +170,10 @@ class Catalogue:
         """
         if limit is not None:
             check_count("limit", limit, 1, MOST_ROWS)
-        files = self._files()
+        files = self._reader.files()
         query = (parse(expression, files.columns) if isinstance(expression, str) else expression).at_most(limit)
-        columns = [_column(name, files.columns) for name in also]
-        return self._each(lambda now: find_tracks(self._table, now.parts, query, also=columns, stop=stop))
+        columns = [column_of(name, files.columns) for name in also]
+        return self._reader.each(lambda now: find_tracks(self._table, now.parts, query, also=columns, stop=stop))
 
     def lengths(self, paths: Sequence[str]) -> dict[str, float | None]:
         """Look up how long files are.
@@ -189,7 +188,7 @@ class Catalogue:
             CatalogueError: a part cannot be read.
         """
         sql = "SELECT path, duration_s FROM rows WHERE path IN (SELECT unnest(?))"
-        return self._again(lambda files: dict(self._table.ask(files.parts, sql, [list(paths)])))
+        return self._reader.again(lambda files: dict(self._table.ask(files.parts, sql, [list(paths)])))
 
     def similar(
         self,
@@ -221,7 +220,7 @@ class Catalogue:
             CatalogueError: a part cannot be read, or the catalogue is by other weights than those at hand.
             MissingExtraError: an index is wanted and usearch is not installed.
         """
-        _check_wish(n, min_score, search)  # before the sound is decoded
+        check_wish(n, min_score, search)  # before the sound is decoded
         known, vector = self._known(source)
         if vector is None:
             vector = self.embed(source)
@@ -255,7 +254,7 @@ class Catalogue:
             CatalogueError: a part cannot be read.
             MissingExtraError: an index is wanted and usearch is not installed.
         """
-        _check_wish(n, min_score, search)
+        check_wish(n, min_score, search)
         n_asked = n if without is None else n + 1
 
         def ask(files: CatalogueFiles) -> list[Match]:
@@ -267,7 +266,7 @@ class Catalogue:
             cosines = scores.clip(-1, 1).tolist()  # rounding may lead out of it
             return [Match(paths[number][0], score) for number, score in zip(numbers.tolist(), cosines)]
 
-        found = self._again(ask)
+        found = self._reader.again(ask)
         return [match for match in found if match.path != without and match.score >= min_score][:n]
 
     def embed(self, source: Source) -> NDArray[np.float32]:
@@ -312,14 +311,14 @@ class Catalogue:
         """
         if same is not None:
             check_choice("same", same, get_args(Same))
-        _check_wish(1, min_score, search)
+        check_wish(1, min_score, search)
         return self._duplicates(same, min_score, search, told)
 
     def _duplicates(
         self, same: Same | None, min_score: float, search: Search, told: Told | None
     ) -> Iterator[Duplicates]:
         if same != "sound":
-            yield from self._each(lambda files: same_content(self._table, files.parts))
+            yield from self._reader.each(lambda files: same_content(self._table, files.parts))
         if same != "content":
 
             def of_sound(files: CatalogueFiles) -> Iterator[Duplicates]:
@@ -327,7 +326,7 @@ class Catalogue:
                 index = self._index(vectors, search, EXACT_PAIRS_ROWS, told, pairs=True)
                 return same_sound(self._table, vectors, min_score=min_score, index=index, told=told)
 
-            yield from self._each(of_sound)
+            yield from self._reader.each(of_sound)
 
     def statistics(self, *, threshold: float = THRESHOLD, told: Told | None = None) -> Statistics:
         """Count and average.
@@ -343,7 +342,7 @@ class Catalogue:
             ConfigError: the threshold is no number.
             CatalogueError: a part cannot be read.
         """
-        return self._again(
+        return self._reader.again(
             lambda files: compute_statistics(self._table, files.parts, files.card, files.columns, threshold, told)
         )
 
@@ -368,7 +367,7 @@ class Catalogue:
         """
         from taggram.catalogue.collection_map import MOST_TRACKS, make_collection_map
 
-        return self._again(
+        return self._reader.again(
             lambda files: make_collection_map(
                 self._table, self._embeddings.of(files, told), files.tags, f"{self.folder.name}, {files.card['model']}",
                 n=MOST_TRACKS if n is None else n, seed=seed, tag=tag, told=told,
@@ -376,25 +375,6 @@ class Catalogue:
         )  # fmt: skip
 
     # -- inside --------------------------------------------------------------------------------------------------------
-
-    def _files(self) -> CatalogueFiles:
-        return open_catalogue(self.folder, self.layer)
-
-    def _again(self, ask: Callable[[CatalogueFiles], Found]) -> Found:
-        """Ask the parts that are there now, and ask again where they were merged meanwhile."""
-        for _ in range(MOST_ATTEMPTS - 1):
-            with contextlib.suppress(PartsChangedError):
-                return ask(self._files())
-        return ask(self._files())
-
-    def _each(self, ask: Callable[[CatalogueFiles], Iterator[Found]]) -> Iterator[Found]:
-        """Likewise, where answers come one by one; nothing is asked again once one was given."""
-
-        def first(files: CatalogueFiles) -> Iterator[Found]:
-            found = ask(files)
-            return itertools.chain(list(itertools.islice(found, 1)), found)
-
-        yield from self._again(first)
 
     def _index(
         self, vectors: UnitVectors, search: Search, most: int, told: Told | None, *, pairs: bool = False
@@ -419,19 +399,4 @@ class Catalogue:
         return None, None
 
     def _row_of(self, path: str) -> tuple[int | None, int | None, NDArray[np.float32]] | None:
-        return self._again(lambda files: row_of(self._table, files.parts, path))
-
-
-def _check_wish(n: int, min_score: float, search: str) -> None:
-    check_count("n", n)
-    check(is_number(min_score) and -1 <= min_score <= 1, "min_score", min_score, "a number from -1 to 1")
-    check_choice("search", search, get_args(Search))
-
-
-def _column(name: str, tags: Mapping[str, str]) -> Column:
-    """Give the column that is called so, or that of a tag."""
-    if name in COLUMNS:
-        return Column(name, COLUMNS[name])
-    if name not in tags:
-        raise unknown_name("tag or column", name, [*tags, *COLUMNS], f"columns are {', '.join(COLUMNS)}")
-    return Column(tags[name], NUMBER, is_tag=True)
+        return self._reader.again(lambda files: row_of(self._table, files.parts, path))

@@ -119,6 +119,26 @@ class Query:
         return replace(self, limit=limit)
 
 
+def column_of(name: str, tags: Mapping[str, str]) -> Column:
+    """Give the column that is called so, or that of a tag.
+
+    Args:
+        name: of either.
+        tags: the column of each tag.
+
+    Returns:
+        The column.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name in COLUMNS:
+        return Column(name, COLUMNS[name])
+    if name not in tags:
+        raise unknown_name("tag or column", name, [*tags, *COLUMNS], f"columns are {', '.join(COLUMNS)}")
+    return Column(tags[name], NUMBER, is_tag=True)
+
+
 def parse(text: str, tags: Mapping[str, str], *, listed_by: str = "`taggram catalogue stats FOLDER` shows") -> Query:
     """Understand an expression.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taggram._checks import check, check_choice, check_count, is_number
 from taggram._processes import n_cores
 from taggram.catalogue._neighbours import Neighbours
 from taggram.catalogue._table import Table
@@ -63,6 +64,22 @@ def find_nearest(
         numbers, scores = _joined([(near, vectors.rows(near) @ wanted), beside])
     order = np.lexsort((numbers, -scores))[:n]
     return numbers[order], scores[order]
+
+
+def check_wish(n: int, min_score: float, search: str) -> None:
+    """Refuse what makes no sense.
+
+    Args:
+        n: how many.
+        min_score: least cosine.
+        search: one of `Search`.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    check_count("n", n)
+    check(is_number(min_score) and -1 <= min_score <= 1, "min_score", min_score, "a number from -1 to 1")
+    check_choice("search", search, get_args(Search))
 
 
 def row_of(table: Table, parts: Sequence[Any], path: str) -> tuple[int | None, int | None, NDArray[np.float32]] | None:
