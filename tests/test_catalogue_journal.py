@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 from _catalogues import card_of, killed_at, row, write_catalogue
 
@@ -16,8 +18,9 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from taggram.catalogue import _folder, compacting  # noqa: E402
 from taggram.catalogue._folder import sha256_of  # noqa: E402
+from taggram.catalogue._reading import open_catalogue  # noqa: E402
 from taggram.catalogue.compacting import CompactWatcher, compact_catalogue  # noqa: E402
-from taggram.catalogue.journal import Journal, open_catalogue  # noqa: E402
+from taggram.catalogue.journal import Journal  # noqa: E402
 from taggram.catalogue.rows import to_table  # noqa: E402
 
 ONE, TWO = card_of(name="one-00000001"), card_of(name="two-00000002")
@@ -116,9 +119,11 @@ def test_stray_part_with_a_byte_changed_is_put_aside(five):
     (five / "manifest.jsonl").unlink()
     part = sorted((five / "parts").iterdir())[0]
     data = bytearray(part.read_bytes())
-    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # in the midst of a compressed page
-    data[place] ^= 1
+    score = np.float32(SCORES[0]).tobytes()
+    place = re.search(rb"\x28\xb5\x2f\xfd.{0,20}?" + re.escape(score), data, re.DOTALL).end()
+    data[place - 2] ^= 1  # the page of scores stays one that can be read
     part.write_bytes(data)
+    assert pq.read_table(part)["scores"].to_pylist()[0] != pytest.approx(SCORES)
     open_again(five)
     assert paths_in(five) == list("bcde")
 
@@ -215,7 +220,8 @@ def test_journal_that_names_files_elsewhere_is_refused(five, name):
 # -- the line that makes a change --------------------------------------------------------------------------------------
 
 
-def test_interrupt_behind_the_line_leaves_the_part(five, monkeypatch):
+@pytest.mark.parametrize("cards", [[ONE], [TWO, ONE]])
+def test_interrupt_behind_the_line_leaves_the_part(five, monkeypatch, cards):
     append = Journal._append
 
     def interrupted(journal, change):
@@ -227,7 +233,8 @@ def test_interrupt_behind_the_line_leaves_the_part(five, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             write_catalogue(five, rows_of("f"), card=ONE)
     assert open_catalogue(five).parts[-1].parent.name == "aside"
-    assert (open_again(five).lost, paths_in(five)) == ([], list("abcdef"))
+    lost = [name for card in cards for name in open_again(five, card).lost]
+    assert (lost, paths_in(five)) == ([], list("abcdef"))
 
 
 def test_line_behind_half_a_line_is_whole(five, monkeypatch):
@@ -337,7 +344,7 @@ def test_field_of_the_card_that_is_wrong_is_told_with_what_to_do(five, harm, tol
 
 def test_parts_without_a_card_are_told_with_what_writes_it(five):
     (five / "catalogue.json").unlink()
-    with pytest.raises(CatalogueError, match=r"has parts and no catalogue\.json.*same model and settings writes it"):
+    with pytest.raises(CatalogueError, match=r"has parts and no catalogue\.json.*settings of these parts writes it"):
         compact_catalogue(five)
 
 

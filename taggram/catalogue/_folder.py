@@ -49,7 +49,10 @@ def read_card(folder: Path) -> dict[str, Any]:
         card: dict[str, Any] = json.loads((folder / CARD).read_bytes())
     except FileNotFoundError as error:
         if (folder / PARTS).is_dir():
-            raise CatalogueError(f"{place} has parts and no {CARD}. {MADE_ANEW}") from error
+            raise CatalogueError(
+                f"{place} has parts and no {CARD}. Put it back from a copy; or `taggram catalogue` with the model and "
+                "settings of these parts writes it."
+            ) from error
         if layers := layers_of(folder):
             raise CatalogueError(f"{place} has layers alone; name one of them: {', '.join(layers)}") from error
         raise CatalogueError(
