@@ -462,3 +462,9 @@ def test_damage_that_merging_finds_is_told(five):
     compact_catalogue(five, watcher=heard)
     assert [note for note in heard.notes if part.name in note] != []
     assert paths_in(five) == list("acde")
+
+
+def test_command_merges_a_layer(five, run_taggram):
+    open_again(five, TWO)
+    done = run_taggram("catalogue", "compact", five, "--layer", ONE["layer"])
+    assert (done.returncode, done.stderr) == (0, f"{five}: 5 parts are 1 now\n")
