@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,11 +24,12 @@ Found = tuple[str, int | None, int | None]
 
 
 @contextlib.contextmanager
-def at_hand(path: str) -> Iterator[Path]:
+def at_hand(path: str, told: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Have a file at hand for the `with` statement; one that lies in a store is fetched, and removed afterwards.
 
     Args:
         path: a file, or an address.
+        told: is called now and then while it is fetched.
 
     Yields:
         The file.
@@ -46,6 +47,7 @@ def at_hand(path: str) -> Iterator[Path]:
         with files.open(inner, "rb") as source, place.open("wb") as target:
             while data := source.read(CHUNK_BYTES):
                 target.write(data)
+                told()
         yield place
 
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import fsdecode
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from taggram._processes import (
     AHEAD,
@@ -23,13 +24,16 @@ from taggram._processes import (
     serve,
 )
 from taggram.catalogue._stores import at_hand
-from taggram.catalogue.journal import sha256_of
 from taggram.catalogue.rows import PLACE, Row
 from taggram.errors import WorkerError
 from taggram.results import Failure
 
+if TYPE_CHECKING:
+    from taggram.tagger import Tagger
+
 MOST_BYTES_OF_FRAMES = 2**25  # of one track: some twenty minutes as 96 bands; tracks may wait by the dozen
 FRAMES_AHEAD = 2  # tracks a worker whose frames may wait
+CHUNK_BYTES = 2**22  # of a file that is read to be hashed
 DESCRIBE = ""  # in the place of a path: what the tagger is, and not a file, is asked for
 
 
@@ -157,7 +161,6 @@ def make_cataloguing(settings: Message) -> Do:
     """
     import torch
 
-    from taggram._two_stages import make_frames
     from taggram.tagger import Tagger
 
     torch.set_num_threads(1)
@@ -167,30 +170,42 @@ def make_cataloguing(settings: Message) -> Do:
         task = Task(**fields)
         if task.path == DESCRIBE:
             return describe_tagger(tagger, settings, over_time=task.over_time)
-        with at_hand(task.path) as place:
-            digest = sha256_of(place)
+        with at_hand(task.path, told=lambda: tell(0.0)) as place:
+            digest = _hash(place, tell)
             try:
-                track = (
-                    make_frames(tagger, place, most_bytes=MOST_BYTES_OF_FRAMES, progress=tell) if task.frames else None
-                )
-                if track is not None:
-                    return {
-                        "sha256": digest, "duration_s": track.duration_s, "notes": list(track.notes),
-                        "frames": track.frames,
-                    }  # fmt: skip
-                taggram, embedding = tagger.tag_and_embed(place, progress=tell)
+                return {"sha256": digest, **_tagged(tagger, task, place, tell)}
             except NO_FAULT_OF_THE_FILE:
                 raise
             except Exception as error:  # as in any worker; but a file that was read keeps its hash
                 failure = Failure.of(task.path, error)
                 return {"sha256": digest, "error": f"{failure.error}: {failure.message}"}
-        return {
-            "sha256": digest, "duration_s": taggram.duration_s, "scores": taggram.mean_scores,
-            "embedding": embedding.features.mean(axis=0), "notes": list(taggram.notes),
-            "taggram": taggram.scores if task.over_time else None,
-        }  # fmt: skip
 
     return do
+
+
+def _tagged(tagger: Tagger, task: Task, place: Path, tell: Tell) -> Message:
+    """Tag a file, or make its frames; give the fields of its row."""
+    from taggram._two_stages import make_frames
+
+    if task.frames:
+        track = make_frames(tagger, place, most_bytes=MOST_BYTES_OF_FRAMES, progress=tell)
+        if track is not None:
+            return {"duration_s": track.duration_s, "notes": list(track.notes), "frames": track.frames}
+    taggram, embedding = tagger.tag_and_embed(place, progress=tell)
+    return {
+        "duration_s": taggram.duration_s, "scores": taggram.mean_scores, "embedding": embedding.features.mean(axis=0),
+        "notes": list(taggram.notes), "taggram": taggram.scores if task.over_time else None,
+    }  # fmt: skip
+
+
+def _hash(path: Path, tell: Tell) -> str:
+    """Hash the bytes of a file, and tell that it goes on: a large file takes longer than a decoder may stand still."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK_BYTES):
+            digest.update(data)
+            tell(0.0)
+    return digest.hexdigest()
 
 
 def describe_tagger(tagger: Any, settings: Mapping[str, Any], *, over_time: bool) -> Message:
