@@ -30,11 +30,12 @@ from taggram.catalogue import _embeddings as embeddings
 from taggram.catalogue import _neighbours as neighbours
 from taggram.catalogue import asking
 from taggram.catalogue import duplicates as duplicating
+from taggram.catalogue._reading import open_catalogue
 from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import UnitVectors
 from taggram.catalogue.asking import Catalogue
 from taggram.catalogue.build import tagger_settings
-from taggram.catalogue.journal import Journal, open_catalogue
+from taggram.catalogue.journal import Journal
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import AudioError, CatalogueError, ConfigError, TooLongQuestionError, UnknownNameError
 

@@ -24,9 +24,10 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from taggram.catalogue import _layers  # noqa: E402
 from taggram.catalogue import build as building  # noqa: E402
+from taggram.catalogue._reading import open_catalogue  # noqa: E402
 from taggram.catalogue.build import Watcher, build_catalogue  # noqa: E402
 from taggram.catalogue.compacting import compact_catalogue  # noqa: E402
-from taggram.catalogue.journal import Journal, open_catalogue  # noqa: E402
+from taggram.catalogue.journal import Journal  # noqa: E402
 from taggram.catalogue.rows import FIXED, Row, name_columns  # noqa: E402
 
 

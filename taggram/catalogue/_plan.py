@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from taggram._files import is_gone
 from taggram._processes import n_cores
+from taggram.catalogue._folder import sha256_of
 from taggram.catalogue._moves import Loose, LooseRows, NewParts
 from taggram.catalogue._path_index import PathIndex
 from taggram.catalogue._stores import at_hand
-from taggram.catalogue.journal import Journal, sha256_of
+from taggram.catalogue.journal import Journal
 from taggram.catalogue.rows import load_pyarrow
 from taggram.results import Failure
 

@@ -42,14 +42,9 @@ from taggram.catalogue._folder import (
     sync_folder,
 )
 from taggram.catalogue._layers import end_change, end_moves, find_layer, refuse_layer, shelve, unshelve
-from taggram.catalogue._reading import CatalogueFiles, open_catalogue
 from taggram.catalogue._strays import fingerprint_of, first_rows, hash_paths, read_stray
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, DatasetError, printable
-
-__all__ = [
-    "CARD", "LAYERS", "PARTS", "CatalogueFiles", "Journal", "JournalWatcher", "open_catalogue", "sha256_of",
-]  # fmt: skip
 
 
 class JournalWatcher:
