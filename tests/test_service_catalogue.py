@@ -13,6 +13,8 @@ from conftest import wait_until
 
 pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'taggram[catalogue]'")
 
+from taggram.catalogue.expression import COLUMNS, parse
+from taggram.catalogue.rows import name_columns
 from tests._served import OF_CATALOGUES, run_example, served
 
 pytestmark = pytest.mark.slow
@@ -196,6 +198,15 @@ def test_page_finds_tracks(page):
     written = waiting.value.path().read_text(encoding="utf-8")
     assert re.match(r"#EXTM3U\n#EXTINF:3,(200|800|3000)\n/.*\.wav\n", written)
     assert page.errors == []
+
+
+def test_tags_that_the_page_offers_are_understood(page):
+    tags = ["not", "80", "size", "it's", "rock and roll", "by"]
+    show = "import('/static/collection.js').then(page => page.showCollection({ tags, columns, model: 'm' }, 5))"
+    page.evaluate(f"({{ tags, columns }}) => {show}", {"tags": tags, "columns": list(COLUMNS)})
+    offered = page.eval_on_selector_all("#question-tags option", "found => found.map(one => one.value)")
+    columns = name_columns(tags)
+    assert [parse(text, columns).columns[0].name for text in offered] == list(columns.values())
 
 
 def test_page_tells_what_is_wrong_with_a_question(page):

@@ -55,8 +55,8 @@ class IndexFacts:
 class Neighbours:
     """An index that is asked for rows of a catalogue.
 
-    To be read: `missing`, the places of parts that it does not hold; `n_missing`, their rows; and `is_worth_it`, whether
-    most of what it holds is still there.
+    To be read: `missing`, the places of parts that it does not hold; `n_missing`, their rows; and `is_worth_it`,
+    whether most of what it holds is still there.
 
     Args:
         index: of usearch.

@@ -63,7 +63,7 @@ class Table:
             ":memory:",
             config={
                 "threads": n_threads or n_cores(),
-                "memory_limit": f"{memory_mb:g}MB",
+                "memory_limit": f"{round(memory_mb * 1000)}KB",
                 "temp_directory": str(Path(tempfile.gettempdir()) / f"taggram-{secrets.token_hex(8)}"),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,

@@ -234,6 +234,7 @@ def unit(vector: NDArray[Any], size: int) -> Vectors:
         CatalogueError: it is of zeros, or not of numbers.
         ConfigError: it has another shape.
     """
+    vector = np.asarray(vector)
     if vector.shape != (size,):
         raise ConfigError(f"the embedding has the shape {vector.shape}; those of this catalogue have ({size},).")
     found: Vectors = _units(vector[None].astype(np.float32))[0]

@@ -137,7 +137,7 @@ class Catalogue:
         Raises:
             CatalogueError: a part cannot be read.
         """
-        self._reader.again(lambda files: self._embeddings.of(files, told))
+        self._reader.again(lambda files: self._index(self._embeddings.of(files, told), "auto", EXACT_ROWS, told))
 
     def find(
         self,
