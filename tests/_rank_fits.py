@@ -3,7 +3,8 @@
     python -m torch.distributed.run --standalone --nproc-per-node 2 tests/_rank_fits.py OUT NAME...
 
 Each NAME is one of `CASES`, or recipe:NAME of a recipe; its run goes into OUT/NAME. Without torchrun the same runs in
-one process.
+one process. apart:NAME, half:NAME and other:NAME are refused, which is printed: each process has a folder of its own;
+only the first has a checkpoint in it; the last has other data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import lightning
@@ -21,6 +23,8 @@ import torch
 from _made_prepared import TAGS, MadeData, network
 
 import taggram
+from taggram.errors import TrainingError
+from taggram.learning import _agreement
 from taggram.learning.augment import AugmentConfig
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
@@ -45,6 +49,9 @@ CASES: dict[str, tuple[dict[str, object], AugmentConfig | None]] = {  # settings
     "stages": ({"max_epochs": 9, "lr": 0.003, "schedule": STAGES, "keep": "valid_loss"}, None),
     "adam": ({"optimizer": "adam", "lr": 0.003, "eps": 0.01}, None),  # with less, it makes rounding large
     "steps": ({"max_epochs": 9, "max_steps": 10}, None),
+    "loaders": ({"n_loaders": 1}, SOUND),
+    "compiled": ({"compile": True, "max_epochs": 1}, None),
+    "default_adam": ({"optimizer": "adam", "lr": 0.001, "momentum": 0.0, "max_steps": 1}, None),
 }
 
 
@@ -63,17 +70,33 @@ class Dies(lightning.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(folder, name, *, resume=False, callbacks=(), **more):
+def run(folder, name, *, resume=False, callbacks=(), n_tracks=60, **more):
     """Train one of the cases."""
     settings, augment = CASES[name]
     config = FitConfig(**{**BASE, **settings, **more})
-    data = MadeData()
+    data = MadeData(n_tracks)
     if "schedule" in settings:  # what is learned is wrong, so validation is soon worse and the schedule acts
         data._labels[data.index("valid")] = 1 - data._labels[data.index("valid")]
     return fit(
         network(), data, folder / name, config, augment=augment, device="cpu", resume=resume,
         callbacks=list(callbacks),
     )  # fmt: skip
+
+
+def refused(folder, how, name):
+    """Train where the processes do not see the same; give what is said of it. half goes on with what apart began."""
+    rank = int(os.environ["RANK"])
+    _agreement.SEEN_S = 0.0
+    if how != "other":
+        folder = folder / f"{rank}"
+    if how == "half" and rank == 0:
+        with zipfile.ZipFile(folder / name / "last.ckpt", "w") as file:
+            file.writestr("a", "b")
+    try:
+        run(folder, name, resume=how == "half", n_tracks=60 - 3 * rank if how == "other" else 60)
+    except TrainingError as error:
+        return str(error)
+    return "not refused"
 
 
 def run_recipe(folder, name):
@@ -128,5 +151,8 @@ if __name__ == "__main__":
         dies = [Dies()] if "TAGGRAM_TEST_DIES_AT" in os.environ else []
         if case.startswith(OF_RECIPE):
             run_recipe(Path(out), case.removeprefix(OF_RECIPE))
+            continue
+        if ":" in case:
+            sys.stdout.write(f"{case} in process {os.environ['RANK']}: {refused(Path(out), *case.split(':'))}\n")
             continue
         run(Path(out), case, resume=resume, callbacks=dies, **steps)

@@ -93,6 +93,17 @@ class Together:
             elif type(module) in DROPOUTS:
                 module.forward = partial(self._dropout, module)
 
+    def leave(self, model: nn.Module) -> None:
+        """Undo `join`: outside of the training each process looks at its own patches alone.
+
+        Args:
+            model: the network.
+        """
+        self.share = None
+        for module in model.modules():
+            if isinstance(module, NORMS) or type(module) in DROPOUTS:
+                module.__dict__.pop("forward", None)
+
     def _norm(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
         """Normalise (batch, channels, ...) by mean and variance over the patches of all processes."""
         if not norm.training or self.share is None:

@@ -51,9 +51,13 @@ from taggram.models._saved import load_model
 
 # `system` comes first: it tells who has no lightning how to install it.
 import lightning  # isort: skip
+from lightning.fabric.plugins.environments import (  # isort: skip
+    ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment,
+)  # fmt: skip
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer  # isort: skip
 from lightning.pytorch.loggers import Logger  # isort: skip
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # isort: skip
+from taggram.learning._agreement import Agreement, facts_of  # isort: skip
 from taggram.learning._teller import Teller, Told  # isort: skip
 
 if TYPE_CHECKING:
@@ -128,12 +132,14 @@ def fit(
         callbacks: of Lightning.
 
     Returns:
-        The network with its best weights, and the figures of all epochs.
+        The network with its best weights, and the figures of all epochs. Of several processes, only the first gives the
+        best weights, and the others the last ones.
 
     Raises:
         ConfigError: the configuration makes no sense, or is not the one of the run that is to go on.
         DatasetError: the data does not fit the network, or has no part to train or validate on.
-        TrainingError: the folder holds a run already, or the loss is no number any more.
+        TrainingError: the folder holds a run already, or the loss is no number any more, or of several processes one
+            sees another folder, checkpoint or data than the first, or has ended.
         MissingExtraError: augmentation needs a package that is not installed.
     """
     augment = augment or AugmentConfig()
@@ -144,6 +150,7 @@ def fit(
     augmenter = Augmenter(augment, model.frontend.sample_rate, config.seed)
     patches, clips = _patches_and_clips(model, data, config, augmenter, use_features)
     ranks = Ranks.of_environment()
+    hardware = _hardware(device, ranks)
     if len(clips) < ranks.n_ranks:
         raise DatasetError(f"there are {len(clips)} clips to validate on, and {ranks.n_ranks} processes; start fewer.")
     if ranks.is_first:
@@ -157,23 +164,27 @@ def fit(
         _check_whole(last)
     history = _History(folder, go_on=last is not None, writes=ranks.is_first)
     best = folder / MODEL
+    together = _together(patches, config, ranks)
     system = TaggingSystem(
-        model, config, together=_together(patches, config, ranks),
+        model, config, together=together,
         save_best=lambda scored: scored.save(best) if ranks.is_first else None,
         load_best=lambda: _take_over(model, best), report=history.add, augmenter=augmenter if augment.masks else None,
     )  # fmt: skip
     if last is None:
         set_statistics(system, patches)
+    agreed: list[Callback] = []
+    if ranks.n_ranks > 1:
+        agreed = [Agreement(folder, last, facts_of(data, config, augment, use_features=use_features), ranks)]
     patch_s = model.frontend.n_frames * model.frontend.hop_length / model.frontend.sample_rate
     teller = Teller(told if ranks.is_first else None, patch_s, lambda: history.rows[-1])
     with _only_what_is_unexpected(), history.drawn(), memory_kept(_keeps_memory(config, device)):
         trainer = lightning.Trainer(
-            **_hardware(device, ranks), precision=config.precision,
+            **hardware, precision=config.precision,
             max_epochs=config.max_epochs, accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip_norm, logger=loggers or False, default_root_dir=folder,
-            callbacks=[*_checkpoints(folder, config), *_limits(config), teller, *(callbacks or [])],
+            callbacks=[*agreed, *_checkpoints(folder, config), *_limits(config), teller, *(callbacks or [])],
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False, plugins=[_WholeFiles()],
+            use_distributed_sampler=False, plugins=[_WholeFiles(), _launched(ranks)],
         )  # fmt: skip
         loaders = _Loaders(system, patches, clips, config, ranks)
         try:
@@ -188,7 +199,10 @@ def fit(
             raise
         except SystemExit as leaving:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from leaving
-    return FitResult(load_model(best), history.rows, folder)
+        finally:
+            if together is not None:
+                together.leave(model)
+    return FitResult(load_model(best) if ranks.is_first else model.eval(), history.rows, folder)
 
 
 def check_fits(model: TaggingModel, data: PreparedData, *, use_features: bool = False) -> None:
@@ -336,9 +350,18 @@ def _hardware(device: str, ranks: Ranks) -> dict[str, Any]:
     """Say what Lightning trains on. More than one device only with torchrun, which begins the processes itself."""
     kind, _, number = device.partition(":")
     if ranks.n_ranks > 1:
-        many = {"devices": ranks.n_local, "num_nodes": ranks.n_ranks // ranks.n_local, "strategy": "ddp"}
+        if number:
+            raise ConfigError(
+                f"device={device} is one, and each of {ranks.n_ranks} processes takes one of its own: device={kind}."
+            )
+        many = {"devices": ranks.n_local, "num_nodes": ranks.n_nodes, "strategy": "ddp"}
         return {"accelerator": kind, **many}
     return {"accelerator": kind, "devices": [int(number)] if number else 1}
+
+
+def _launched(ranks: Ranks) -> ClusterEnvironment:
+    """Say who started the processes. Lightning would guess, and takes one process in a job of Slurm for several."""
+    return TorchElasticEnvironment() if ranks.n_ranks > 1 else LightningEnvironment()
 
 
 def _checkpoints(folder: Path, config: FitConfig) -> list[Callback]:
