@@ -6,8 +6,8 @@ channels along a single axis. Laid out as (batch, mels, frames, channels) these 
 products, which on some processors is twice that of torch's own:
 
     timbral   the 7 frames that a filter sees are 7 channels: what is left is a filter of 38 mels along the mels.
-    temporal  a filter of 128 frames meets each mel band alone. 4 frames that follow each other are 4 channels of one
-              step: what is left is a filter of 33 steps along time, once for each of the 4 places in a step.
+    temporal  a filter of 128 frames meets each mel band alone. 4 frames that follow each other, or more, are 4 channels
+              of one step: what is left is a filter of 33 steps along time, once for each of the 4 places in a step.
 
 The constants are one more channel of the mid-end, 1 in the patch and 0 in the padding, as all else is; in the pooled
 layer they are part of the dense layer's bias. Patches that overlap share the frames where no filter meets padding.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from taggram.models._registry import Precision
     from taggram.models.musicnn import MusiCNN
 
-FRAMES_AT_ONCE = 256  # that a group of filters is run on, at most about
+FRAMES_AT_ONCE = 512  # that a group of filters is run on, at most about
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {  # layers over all of a patch, for (patches, channels, frames)
     "mean_pool": lambda layer: layer.mean(2),
     "max_pool": lambda layer: layer.amax(2),
@@ -51,7 +51,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {  # layers over all of a patch, 
 INT8_LIMIT = 7.0  # of a log-mel: a full-scale sine gives less than 6.6, and a step of rounding is 1/255 of it
 LANES = 16  # filters that a processor computes at once
 MOST_PLACES = 2  # in mel at which timbral filters are computed at once
-FRAMES_TOGETHER = 4  # in a step of a temporal filter: with more, more of it is zeros
+FRAMES_TOGETHER = (16, 8, 4)  # that may be in a step of a temporal filter
 
 
 class MusiCNNForm(InferenceForm):
@@ -238,7 +238,7 @@ class OneHeight:
 
 
 class Temporal(FilterGroup):
-    """Filters that see many frames of one mel band, on every band.
+    """Filters that see many frames of one mel band, on every band, in steps of as many frames as waste the least.
 
     Args:
         filters: (filters, taps, 1).
@@ -248,12 +248,12 @@ class Temporal(FilterGroup):
     def __init__(self, filters: Tensor, kind: Kind) -> None:
         super().__init__(filters.shape[1])
         self.n_filters = len(filters)
-        n_steps = -(-(self.n_taps - 1) // FRAMES_TOGETHER) + 1  # that the filter sees, wherever in a step it starts
-        weight = filters.new_zeros(FRAMES_TOGETHER, self.n_filters, n_steps * FRAMES_TOGETHER)
-        for place in range(FRAMES_TOGETHER):
+        together = min(FRAMES_TOGETHER, key=lambda n: _lanes(n * self.n_filters) * _steps(self.n_taps, n))
+        self.together, self.n_steps = together, _steps(self.n_taps, together)
+        weight = filters.new_zeros(together, self.n_filters, self.n_steps * together)
+        for place in range(together):
             weight[place, :, place : place + self.n_taps] = filters[:, :, 0]
-        weight = torch.unflatten(weight.flatten(0, 1), 1, (n_steps, FRAMES_TOGETHER))
-        self.n_steps = n_steps
+        weight = torch.unflatten(weight.flatten(0, 1), 1, (self.n_steps, together))
         if self.n_filters:
             weight = weight.transpose(1, 2)[:, :, None]  # (together * filters, together, 1, steps)
             self.convolve = kind(_channels_last(weight))
@@ -262,12 +262,12 @@ class Temporal(FilterGroup):
         n_out = x.shape[1] - self.n_taps + 1
         if not self.n_filters:
             return x.new_empty(len(x), 0, n_out)
-        n_steps = -(-n_out // FRAMES_TOGETHER) + self.n_steps - 1
+        n_steps = -(-n_out // self.together) + self.n_steps - 1
         # To whole steps; what the filters find in the zeros is left out below.
-        x = F.pad(x.transpose(1, 2), (0, n_steps * FRAMES_TOGETHER - x.shape[1]))  # (batch, mels, frames)
-        steps = torch.unflatten(x, 2, (n_steps, FRAMES_TOGETHER)).permute(0, 3, 1, 2)
+        x = F.pad(x.transpose(1, 2), (0, n_steps * self.together - x.shape[1]))  # (batch, mels, frames)
+        steps = torch.unflatten(x, 2, (n_steps, self.together)).permute(0, 3, 1, 2)
         found = _max_over_mel(self.convolve(steps))  # (batch, together * filters, steps)
-        places = torch.unflatten(found, 1, (FRAMES_TOGETHER, self.n_filters)).permute(0, 2, 3, 1)
+        places = torch.unflatten(found, 1, (self.together, self.n_filters)).permute(0, 2, 3, 1)
         return places.flatten(2)[:, :, :n_out]
 
 
@@ -300,7 +300,17 @@ def front_bounds(branch: ConvReluNorm, norm_in: nn.BatchNorm2d) -> Bounds:
 
 def _cost(n_places: int, n_filters: int, height: int) -> float:
     """Say what a filter costs at one place, where so many places are computed at once."""
-    return -(-n_places * n_filters // LANES) * LANES / n_places * (height + n_places - 1)
+    return _lanes(n_places * n_filters) / n_places * (height + n_places - 1)
+
+
+def _lanes(n_filters: int) -> int:
+    """Say how many filters are paid for where so many are computed."""
+    return -(-n_filters // LANES) * LANES
+
+
+def _steps(n_taps: int, n_together: int) -> int:
+    """Count the steps of so many frames that a filter sees, wherever in a step it starts."""
+    return -(-(n_taps - 1) // n_together) + 1
 
 
 def _channels_last(weight: Tensor) -> Tensor:
