@@ -71,7 +71,8 @@ class _MakesTheRest(TyperGroup):
 catalogue_app = typer.Typer(
     cls=_MakesTheRest, no_args_is_help=True, subcommand_metavar="PATH... --out FOLDER | COMMAND FOLDER",
     help="Tag a whole collection into a folder that can be asked; it goes on where it stopped. All options:"
-    " `taggram catalogue make --help`. A folder of music that is called like one of the commands below is written ./stats.",
+    " `taggram catalogue make --help`. A folder of music that is called like one of the commands below is written"
+    " ./stats.",
 )  # fmt: skip
 app.add_typer(catalogue_app, name="catalogue")
 
@@ -135,8 +136,8 @@ SearchBy = Annotated[
     Option(
         "--search",
         metavar="auto|exact|index",
-        help="Compare every track, or ask an index, which misses some and is built or added to first. auto compares, and"
-        " asks an index from four million tracks on if there is one; for duplicates, from 100,000 on.",
+        help="Compare every track, or ask an index, which misses some and is built or added to first. auto compares,"
+        " and asks an index from four million tracks on if there is one; for duplicates, from 100,000 on.",
     ),
 ]
 Root = Annotated[Path, Option("--root", metavar="DIR", help="The folder of the data set.")]
