@@ -49,13 +49,11 @@ def open_store(address: str) -> tuple[Any, str]:
     except ImportError as error:
         package = _package_of(known_implementations.get(kind, {}).get("class", kind))
         raise MissingExtraError(
-            f"{shown}: stores of the kind {kind}:// need {package}, which is not installed: "
-            f"pip install {package}"
+            f"{shown}: stores of the kind {kind}:// need {package}, which is not installed: pip install {package}"
         ) from error
     except ValueError as error:
         raise ConfigError(
-            f"{shown}: there is no kind of store {kind}://; there are s3, gs, abfs, http, file and more, "
-            "see fsspec."
+            f"{shown}: there is no kind of store {kind}://; there are s3, gs, abfs, http, file and more, see fsspec."
         ) from error
     return files, path
 
