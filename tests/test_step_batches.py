@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taggram.learning._together import Together
-from taggram.learning.data import StepBatches, batch_ends, steps_per_epoch
+from taggram.learning.data import Clips, StepBatches, batch_ends, steps_per_epoch
 
 SIZES = [(1, 4), (3, 4), (4, 4), (5, 4), (17, 4), (18, 4), (32, 16), (33, 16), (595, 32)]
 
@@ -67,6 +68,33 @@ def test_processes_share_the_batches_of_one(n_items, batch_size, n_ranks, super_
             seen += positions[: share.n_mine]  # without those that stand in where no patch is left
             assert share.weight == pytest.approx(share.n_mine * n_ranks / len(batch))
         assert sorted(seen) == batch
+
+
+# -- patches of a clip that are validated ------------------------------------------------------------------------------
+
+
+class Counted:
+    """Tracks whose samples are their places."""
+
+    def n_samples(self, _):
+        return 107
+
+    def crop(self, _, start, n_samples):
+        return np.arange(start, start + n_samples, dtype=np.float32)
+
+    def labels(self, rows):
+        return np.zeros((len(rows), 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("per_clip", "starts"),
+    [(None, range(0, 100, 10)), (10, range(0, 100, 10)), (99, range(0, 100, 10)), (1, [50]), (2, [20, 70]),
+     (3, [10, 50, 80])],
+)  # fmt: skip
+def test_clip_gives_all_its_patches_or_some_spread_over_it(per_clip, starts):
+    patches, _ = Clips(Counted(), np.array([0]), 10, per_clip=per_clip)[0]
+    assert patches[:, 0].tolist() == list(starts)
+    assert patches.shape[1] == 10
 
 
 # -- batches that end with runs of an epoch ----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from taggram._files import in_turn
 from taggram.datasets import open_dataset
 from taggram.errors import ConfigError, DatasetError, MissingExtraError
 from taggram.learning import _copies, _stores
+from taggram.learning import train as train_module
 from taggram.learning._copies import Kept
 from taggram.learning._part_files import MOST_OPEN, PartFiles, StoredParts
 from taggram.learning._stores import Store
@@ -121,12 +122,13 @@ def train_words():
 
 
 @pytest.mark.slow
-def test_training_from_a_store_gives_the_numbers_of_one_from_the_disk(folder, tmp_path):
-    said = []
+def test_training_from_a_store_gives_the_numbers_of_one_from_the_disk(folder, tmp_path, monkeypatch):
+    said, shares = [], []
+    monkeypatch.setattr(train_module, "LOOK_S", 0.0)
     results = [
         train(
             Recipe.load("samplecnn", {**train_words(), "data.root": root}), tmp_path / name,
-            n_workers=1, watcher=Watcher(say=said.append),
+            n_workers=1, watcher=Watcher(say=said.append, fitted=lambda told: shares.append(told.share_here)),
         )
         for name, root in (("store", in_memory(folder)), ("uri", folder.as_uri()))
     ]  # fmt: skip
@@ -134,6 +136,7 @@ def test_training_from_a_store_gives_the_numbers_of_one_from_the_disk(folder, tm
     results.append(train(Recipe.load("samplecnn", words), tmp_path / "disk", n_workers=1))
     assert results[0].history == results[1].history == results[2].history
     assert "lie in memory://prepared; a file is fetched when it is first read" in said[0]
+    assert 0 < shares[0] <= shares[-1] == 1.0
     assert tuple(sorted(TAGS)) == results[0].evaluations[0].tags
 
 
@@ -506,6 +509,13 @@ def test_password_in_an_address_stands_in_no_message(tmp_path):
             PreparedData(secret)
 
 
+def test_password_in_an_address_is_not_written_down():
+    recipe = Recipe.load("samplecnn", {"data.root": "https://me:hidden@host/prepared"})
+    facts = train_module._without_passwords(recipe.to_dict())
+    assert facts["data"]["prepared"] == "https://me:***@host/prepared"
+    assert "hidden" not in json.dumps(facts)
+
+
 def test_folder_without_a_card_is_told(tmp_path):
     with pytest.raises(DatasetError, match=r"card\.json is not there"):
         PreparedData(tmp_path.as_uri())
@@ -530,6 +540,8 @@ def test_missing_package_is_named_with_the_line_that_installs_it(address, packag
     [
         pytest.param({"data.cache_gb": 0}, "data.cache_gb is 0; wanted a number above 0", id="no cache"),
         pytest.param({"data.root": "s3://a", "data.prepared": "b"}, "and so is data.prepared", id="twice"),
+        pytest.param({"data.root": "s3://me:hidden@a", "data.prepared": "b"}, r"s3://me:\*\*\*@a is an", id="password"),
+        pytest.param({"data.root": "here", "data.cache_gb": 5}, "data.cache_gb=5 limits what is kept", id="no store"),
     ],
 )
 def test_wrong_word_is_told(words, told):

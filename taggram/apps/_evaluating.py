@@ -15,6 +15,7 @@ from taggram.apps._training import SHORT, SHOWN, TEXT_KEYS, scores_in_words
 from taggram.datasets import Track
 from taggram.datasets._base import Part, TagDataset
 from taggram.errors import ConfigError, did_you_mean, printable
+from taggram.learning._ranks import Ranks
 from taggram.learning._report import Html
 from taggram.learning._run_folder import CONFIG
 from taggram.learning.evaluate import (
@@ -82,6 +83,8 @@ def run_evaluation(
         ConfigError: a word makes no sense, or numbers cannot stand side by side.
         TaggramError: the data or a model is not at hand, or not as it should be.
     """
+    if (n_ranks := Ranks.of_environment().n_ranks) > 1:
+        raise ConfigError(f"torchrun has started {n_ranks} processes, and scoring takes one; leave out torchrun.")
     wishes = _wishes(words, n_workers)
     perturbations = [] if perturb is None else parse_perturbations(perturb)
     if perturbations and (len(wishes.models) > 1 or wishes.data is None or not wishes.data.name):

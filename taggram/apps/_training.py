@@ -70,7 +70,7 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
             say=say, made=screen.made, prepared=screen.prepared, report=screen.report,
             fitted=screen.fitted, scored=screen.scored,
         )  # fmt: skip
-        if resume and not (Path(out) / CONFIG).exists():
+        if resume and Ranks.of_environment().is_first and not (Path(out) / CONFIG).exists():
             say(f"note: there is no run in {printable(out)} to go on with, so one begins")
         try:
             result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
@@ -116,6 +116,8 @@ class _Screen(DataScreen):
             self._say_epoch(progress, progress.figures)
             return
         speed = f"epoch {progress.epoch}/{progress.max_epochs}, {progress.sound_h_per_s:.3g} h of sound/s"
+        if progress.share_here is not None and progress.share_here < 1:
+            speed += f", {progress.share_here:.0%} of the files fetched"
         self.advance(progress.epoch, progress.n_steps, speed)
 
     def scored(self, part: Part, n_clips: int, failure: Failure | None) -> None:

@@ -24,6 +24,7 @@ class FitProgress:
         sound_h_per_s: hours of sound that are learned from in a second, since the epoch began.
         waiting: share of that time in which the network waited for data.
         figures: of the epoch, at its end; None before.
+        share_here: of the files of a store that are to be kept here, those that are, 0 to 1; None without a store.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class FitProgress:
     sound_h_per_s: float
     waiting: float
     figures: Mapping[str, float] | None = None
+    share_here: float | None = None
 
 
 Told = Callable[[FitProgress], None]

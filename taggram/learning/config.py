@@ -54,6 +54,8 @@ class FitConfig:
         patches_per_track: how many random patches of each track an epoch has (None is 1); with "all" how many at most,
             from its start on (None is no limit).
         valid_share: of the tracks for training, to be drawn for validation where the split has no part for it.
+        valid_patches: of each clip, that are validated after an epoch, at most; None is all, side by side. Fewer are
+            spread over the clip, the same ones each time.
         max_epochs: epochs at most.
         max_steps: steps at most, or None; the epoch that is cut short by it is validated.
         max_minutes: minutes at most, or None; likewise.
@@ -97,6 +99,7 @@ class FitConfig:
     hop_frames: int | None = None
     patches_per_track: int | None = None
     valid_share: float = 0.0
+    valid_patches: int | None = None
     max_epochs: int = 100
     max_steps: int | None = None
     max_minutes: float | None = None
@@ -139,7 +142,7 @@ class FitConfig:
         check(not self.nesterov or self.momentum > 0, "nesterov", self.nesterov, "a momentum above 0 with it")
         for name in ("rho", "ema_decay", "valid_share"):
             check_share(name, getattr(self, name))
-        for name in ("checkpoint_steps", "hop_frames", "patches_per_track", "max_steps"):
+        for name in ("checkpoint_steps", "hop_frames", "patches_per_track", "max_steps", "valid_patches"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         if self.super_batch is not None:

@@ -114,18 +114,22 @@ class TrainingPatches(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class Clips(Dataset[tuple[Tensor, Tensor]]):
-    """Whole clips, each as all its patches side by side.
+    """Clips, each as all its patches side by side, or as some of them.
 
     Args:
         data: the prepared data, or the features in it.
         rows: of the part.
         n_samples: length of a patch.
+        per_clip: how many patches of a clip at most, each from the middle of an equal share of them; None is all.
     """
 
-    def __init__(self, data: TrackReader, rows: NDArray[np.int64], n_samples: int) -> None:
+    def __init__(
+        self, data: TrackReader, rows: NDArray[np.int64], n_samples: int, *, per_clip: int | None = None
+    ) -> None:
         self._data = data
         self._rows = rows
         self._n_samples = n_samples
+        self._per_clip = per_clip
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -134,8 +138,13 @@ class Clips(Dataset[tuple[Tensor, Tensor]]):
         """Give (patches, samples) or (patches, frames, bands), and (tags,)."""
         row = int(self._rows[index])
         n_patches = max(1, self._data.n_samples(row) // self._n_samples)
-        whole = cut(self._data, row, 0, n_patches * self._n_samples)
-        patches = whole.reshape(n_patches, self._n_samples, *whole.shape[1:])
+        if self._per_clip is not None and n_patches > self._per_clip:
+            places = (2 * np.arange(self._per_clip) + 1) * n_patches // (2 * self._per_clip)
+            starts = (places * self._n_samples).tolist()
+            patches = np.stack([cut(self._data, row, start, self._n_samples) for start in starts])
+        else:
+            whole = cut(self._data, row, 0, n_patches * self._n_samples)
+            patches = whole.reshape(n_patches, self._n_samples, *whole.shape[1:])
         return torch.from_numpy(patches), torch.from_numpy(self._data.labels(np.array([row]))[0])
 
 

@@ -51,9 +51,9 @@ from taggram.models._saved import load_model
 
 # `system` comes first: it tells who has no lightning how to install it.
 import lightning  # isort: skip
-from lightning.fabric.plugins.environments import (  # isort: skip
-    ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment,
-)  # fmt: skip
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment  # isort: skip
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment  # isort: skip
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment  # isort: skip
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer  # isort: skip
 from lightning.pytorch.loggers import Logger  # isort: skip
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # isort: skip
@@ -323,7 +323,7 @@ def _patches_and_clips(
         reader, train, n_samples, config.sampling, config.seed,
         hop=hop, per_track=config.patches_per_track, augmenter=augmenter,
     )  # fmt: skip
-    return patches, Clips(reader, valid, n_samples)
+    return patches, Clips(reader, valid, n_samples, per_clip=config.valid_patches)
 
 
 def _together(patches: TrainingPatches, config: FitConfig, ranks: Ranks) -> Together | None:

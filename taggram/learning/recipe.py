@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, get_args
 
 from taggram._checks import check, check_choice, check_count, check_flag, is_number
+from taggram._stores import is_address, without_password
 from taggram.datasets import list_datasets
 from taggram.errors import ConfigError, did_you_mean, unknown_name
 from taggram.learning._settings import from_values
@@ -85,10 +86,16 @@ class DataConfig:
         check(is_number(cache_gb) and cache_gb > 0, "data.cache_gb", cache_gb, "a number above 0")
         if "://" in str(own.get("root", "")):  # what lies in a store is prepared data, which knows its own name
             if own.get("prepared"):
+                shown = without_password(str(own["root"]))
                 raise ConfigError(
-                    f"data.root={own['root']} is an address of prepared data, and so is data.prepared; give one."
+                    f"data.root={shown} is an address of prepared data, and so is data.prepared; give one."
                 )
             own |= {"name": "", "prepared": own["root"], "root": ""}
+        if cache_gb != cls.cache_gb and not is_address(own.get("prepared")):
+            raise ConfigError(
+                f"data.cache_gb={cache_gb:g} limits what is kept of a store, and the data lies in none: leave it out, "
+                "or give the data's address, such as data.root=s3://bucket/prepared."
+            )
         return cls(**own, options=options)
 
 

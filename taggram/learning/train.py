@@ -6,6 +6,7 @@ validation parts), `report.html` with its folder `report`, and `tensorboard`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,13 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import taggram
 from taggram._files import cache_home
-from taggram._stores import is_address
+from taggram._stores import is_address, without_password
 from taggram.datasets import TagDataset, Track, check_options, find_dataset, open_dataset
 from taggram.datasets._base import Part
 from taggram.datasets.synth import CLIPS
@@ -47,13 +48,14 @@ from taggram.tagger import Tagger, find_device
 
 if TYPE_CHECKING:
     from taggram.frontends import FrontendConfig
-    from taggram.learning._teller import Told
+    from taggram.learning._teller import FitProgress, Told
     from taggram.models._contract import TaggingModel, Task
 
 TENSORBOARD = "tensorboard"
 SCORED: tuple[Part, ...] = ("test", "valid")
 SYNTH = "synth"  # the one data set that makes itself
 TREES_RATE = 16_000  # Hz, of the sound that hand-made features are computed of
+LOOK_S = 2.0  # between looks at how much of a store is here
 WAIT_S = 1.0  # between looks at whether the first process has prepared the data
 
 
@@ -142,7 +144,7 @@ def train(
     data = prepared_data(recipe.data, dataset, model.frontend.config, n_workers, watcher)
     result = fit(
         model, data, folder, recipe.fit, augment=recipe.augment, use_features=recipe.data.features, resume=resume,
-        device=device, facts=recipe.to_dict(), told=watcher.fitted,
+        device=device, facts=_without_passwords(recipe.to_dict()), told=_with_share_here(watcher.fitted, data),
         loggers=[TensorBoardLogger(folder, name="", version=TENSORBOARD)],
     )  # fmt: skip
     if not ranks.is_first:
@@ -249,8 +251,8 @@ def prepared_data(
         return data
     if is_address(config.prepared):
         raise ConfigError(
-            f"data.prepared={printable(config.prepared)} is in a store, where nothing is prepared: prepare into a "
-            "folder, copy it there, and leave out data and data.root."
+            f"data.prepared={printable(without_password(config.prepared))} is in a store, where nothing is prepared: "
+            "prepare into a folder, copy it there, and leave out data and data.root."
         )
     features = frontend if config.features else None
     if config.prepared:
@@ -279,9 +281,31 @@ def _tell_of_store(data: PreparedData, config: DataConfig, watcher: Watcher) -> 
         n_gb = sum(file["n_bytes"] for file in data.card["files"]) / GB
         most = "" if n_gb <= config.cache_gb else f" as far as data.cache_gb={config.cache_gb:g} goes"
         watcher.say(
-            f"note: {n_gb:.3g} GB lie in {printable(config.prepared)}; a file is fetched when it is first read, and "
+            f"note: {n_gb:.3g} GB lie in {printable(data.place)}; a file is fetched when it is first read, and "
             f"kept in {printable(str(data.folder))}{most}"
         )
+
+
+def _with_share_here(told: Told | None, data: PreparedData) -> Told | None:
+    """Have it told how much of a store is here: steps wait while files are fetched."""
+    if told is None or data.share_here() is None:
+        return told
+    seen: tuple[float, float | None] = (-LOOK_S, None)  # when it was looked at, and what was there
+
+    def with_share(progress: FitProgress) -> None:
+        nonlocal seen
+        now = time.monotonic()
+        if now - seen[0] >= LOOK_S:
+            seen = now, data.share_here()
+        told(dataclasses.replace(progress, share_here=seen[1]))
+
+    return with_share
+
+
+def _without_passwords(facts: dict[str, Any]) -> dict[str, Any]:
+    """Take the password out of the address of prepared data: what is written down may be shown to others."""
+    of_data = facts["data"]
+    return {**facts, "data": {**of_data, "prepared": without_password(of_data["prepared"])}}
 
 
 def _make_up(root: Path, config: DataConfig, watcher: Watcher) -> None:
@@ -307,7 +331,7 @@ def _tags_and_task(recipe: Recipe, dataset: TagDataset | None) -> tuple[tuple[st
         data = PreparedData(recipe.data.prepared, cache_gb=recipe.data.cache_gb)
         if not data.card["settings"]["keep_samples"]:
             raise ConfigError(
-                f"{printable(recipe.data.prepared)} has no samples to score; give data=NAME data.root=DIR beside it."
+                f"{printable(data.place)} has no samples to score; give data=NAME data.root=DIR beside it."
             )
         tags, task = data.tags, data.task
     return tags, "one" if recipe.fit.loss == "cross_entropy" else task
@@ -364,7 +388,7 @@ def _train_trees(
         recipe.data, dataset, RawConfig(sample_rate=TREES_RATE, n_samples=TREES_RATE), n_workers, watcher
     )
     result = fit_trees(data, config, n_workers=n_workers)
-    facts = recipe.to_dict()
+    facts = _without_passwords(recipe.to_dict())
     known = {**facts, "version": taggram.__version__, "data": {**facts["data"], **data_facts(data)}}
     begin_run(folder, known, resume=resume)
     evaluations = with_best_thresholds([result.evaluations[part] for part in SCORED if part in result.evaluations])
