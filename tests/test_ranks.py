@@ -16,6 +16,7 @@ from _made_sounds import QUICK as QUICK_NETWORK
 from _made_sounds import write_set
 from _rank_fits import CASES, RECIPES, differences, run, run_apart, run_recipe
 
+from taggram.apps._evaluating import run_evaluation
 from taggram.errors import ConfigError
 from taggram.learning._ranks import Ranks
 from taggram.learning._together import Together
@@ -133,6 +134,14 @@ def test_one_gpu_for_several_processes_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="device=cuda:1 is one, and each of 4 processes takes one of its own"):
         fit(network(), MadeData(), tmp_path, FitConfig(), device="cuda:1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scoring_in_several_processes_is_refused(monkeypatch, tmp_path):
+    set_environment(monkeypatch, TORCHRUN)
+    with pytest.raises(ConfigError, match="torchrun has started 4 processes, and scoring takes one"):
+        run_evaluation(
+            ["musicnn.mtt", "data=csv", f"out={tmp_path}"], perturb=None, mixed=False, folds=False, n_workers=1
+        )
 
 
 def test_job_of_two_tasks_trains_in_its_one_process(tmp_path, monkeypatch):
