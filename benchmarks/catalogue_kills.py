@@ -40,7 +40,7 @@ SAMPLE_RATE = 16_000
 LEAST_FILE_BYTES, MOST_ROOM = 2_000, 60_000
 DISK_BYTES = 2**26
 RUN_S = 600  # a run that takes longer hangs
-GONE_S = 60  # in which all processes of a killed run have to be gone
+GONE_S = 180  # in which all processes of a killed run have to be gone; agents of Ray stay for a minute
 WAIT_S = 0.02
 PART_S = "0.2"
 CLOCK_BACK = "import time; _now = time.time; time.time = lambda: _now() - 86400\n"

@@ -170,7 +170,7 @@ def test_ray_is_gone_with_the_run(place, whole, started):
     assert wait_until(lambda: n_lines(place / "ray-killed") >= 1, within_s=120)
     process.kill()
     process.wait()
-    assert wait_until(lambda: session_of(process.pid) == [], within_s=120)
+    assert wait_until(lambda: session_of(process.pid) == [], within_s=180)
 
 
 GPU = """
