@@ -1,15 +1,17 @@
 """The figures from which docs/scale.md reckons a training on a million tracks.
 
-    python benchmarks/scaling.py [--clips 80] [--rounds 3] [--steps 6] [--networks vgg,samplecnn,musicnn]
+    python benchmarks/scaling.py [--clips 80] [--gb 1] [--rounds 3] [--steps 6] [--networks vgg,samplecnn,musicnn]
 
 - Preparing: clips of 30 s, MP3, by one worker: hours of sound decoded in a CPU second, with features and without, and
   bytes an hour of what is written.
-- Training: CPU seconds of a step of `fit` on one thread, 16 patches a batch, from the end of the second step to that of
-  the last.
-- Reading: random patches of 3 s out of prepared data, wall time, in one interleaved run: from a folder of this disk;
-  from a store whose files are kept here already; and from the store itself, with no room in the cache. The store is an
-  HTTP server in a process of its own on this machine, so what a network adds is left out. Beside them, what fetching
-  gives.
+- Training: CPU seconds of a step of `fit` on one thread, from the end of the second step to that of the last, with the
+  settings that `taggram train NETWORK` has from scratch (16 patches a batch, the moving average) and 50 tags. Then
+  those of validation, and of the scoring at the end of a run, for each patch.
+- Reading: random patches of 3 s out of one file of 1 GB (prepared from WAV files of four minutes), wall time, in one
+  interleaved run of a second or more a round: from a folder of this disk; from a store whose file is kept here already;
+  from the store itself, with no room in the cache, which is one connection; and 5,000 bytes from the store, as opening
+  it asks for them. The store is an HTTP server in a process of its own on this machine, so what a network adds is left
+  out. Beside them, what fetching gives, and what opening asks for.
 
 Everything stands in 10^9 bytes, hours of sound and seconds of one core, whatever the machine does besides: CPU time is
 moved less by other work than wall time.
@@ -27,7 +29,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,23 +46,29 @@ import taggram
 from taggram.apps.bench import describe_machine, write_clips
 from taggram.datasets import open_dataset
 from taggram.frontends import FrontendConfig
+from taggram.learning._stores import Store
 from taggram.learning.config import FitConfig
+from taggram.learning.evaluate import evaluate_prepared
 from taggram.learning.fit import fit
 from taggram.learning.prepared import PreparedData, prepare
+from taggram.learning.recipe import FROM_SCRATCH
 
 ROOT = Path(__file__).parents[1]
 CLIP_S = 30.0
 HOUR_S = 3600.0
 RATE = 16_000
 PATCH_S = 3.0
-N_PATCHES = 400  # a round
-BATCH = 16
+ROUND_S = 1.0  # so long at least each side is read from in a round
+SMALL_BYTES = 5_000
+TRACK_S = 240.0
+N_TAGS = 50
 
 
 def main() -> None:
     """Measure and print, as text and as one line of JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=80)
+    parser.add_argument("--gb", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--networks", default="vgg,samplecnn,musicnn")
@@ -71,7 +82,7 @@ def main() -> None:
         os.environ["TAGGRAM_HOME"] = str(folder / "home")
         write_set(folder / "sounds", args.clips)
         figures = {"prepare": preparing(folder, args.clips)}
-        figures["read"] = reading(folder, args.rounds)
+        figures["read"] = reading(folder, args.gb, args.rounds)
         figures["train"] = {network: training(folder, network, args.steps) for network in args.networks.split(",")}
     print(json.dumps(figures))
 
@@ -81,8 +92,9 @@ def write_set(folder: Path, n_clips: int) -> None:
     folder.mkdir()
     clips = write_clips(demo_song(), folder, n_clips)
     parts = ("train", "train", "train", "valid")
-    tags = ("a", "b", "a|b")
-    lines = [f"{Path(clip).name},{parts[number % 4]},{tags[number % 3]}" for number, clip in enumerate(clips)]
+    all_tags = "|".join(f"t{number}" for number in range(N_TAGS))  # of the first, so that training has them all
+    tags = [all_tags, *(f"t{number % N_TAGS}|t{7 * number % N_TAGS}" for number in range(1, n_clips))]
+    lines = [f"{Path(clip).name},{parts[number % 4]},{tags[number]}" for number, clip in enumerate(clips)]
     (folder / "clips.csv").write_text("path,split,tags\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -93,7 +105,7 @@ def preparing(folder: Path, n_clips: int) -> dict[str, float]:
     """Prepare twice: samples alone, and features with them."""
     hours = n_clips * CLIP_S / HOUR_S
     figures = {}
-    musicnn = taggram.create_model("musicnn", n_tags=2).frontend.config
+    musicnn = taggram.create_model("musicnn", n_tags=N_TAGS).frontend.config
     for name, frontend in (("samples", None), ("samples_and_features", musicnn)):
         out = folder / name
         before = cpu_s_of_all()
@@ -110,7 +122,7 @@ def preparing(folder: Path, n_clips: int) -> dict[str, float]:
 def prepare_clips(sounds: Path, out: Path, rate: int, frontend: FrontendConfig | None = None) -> Any:
     """Prepare the clips with one worker."""
     dataset = open_dataset("csv", sounds, min_count=1)
-    return prepare(dataset, out, sample_rate=rate, frontend=frontend, n_workers=1, file_bytes=4_000_000)
+    return prepare(dataset, out, sample_rate=rate, frontend=frontend, n_workers=1)
 
 
 def cpu_s_of_all() -> float:
@@ -122,38 +134,88 @@ def cpu_s_of_all() -> float:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def reading(folder: Path, n_rounds: int) -> dict[str, float]:
-    """Read random patches from the disk, from copies of a store, and from the store itself, in turns."""
-    with served(folder / "samples") as address:
-        kept, direct = PreparedData(address), PreparedData(address, cache_gb=1e-9)
-        n_bytes = sum(file["n_bytes"] for file in kept.card["files"])
+def reading(folder: Path, n_gb: float, n_rounds: int) -> dict[str, float]:
+    """Read from the disk, from the copy of a store's file, and from the store itself, in turns."""
+    write_long(folder / "long", n_gb)
+    prepare_clips(folder / "long", folder / "file", RATE)
+    with served(folder / "file") as address:
+        with counted() as asked:
+            kept = PreparedData(address)
+        direct = PreparedData(address, cache_gb=1e-9)
+        (file,) = kept.card["files"]
         before = time.perf_counter()
-        for row in range(len(kept)):
-            kept.crop(row, 0, 1)
-        fetched = n_bytes / 1e9 / (time.perf_counter() - before)
-        sides = {"disk": PreparedData(folder / "samples"), "kept": kept, "store": direct}
+        kept.crop(0, 0, 1)
+        fetched = file["n_bytes"] / 1e9 / (time.perf_counter() - before)
+        disk, store = PreparedData(folder / "file"), Store(address)
+        sides: dict[str, Callable[[np.random.Generator], object]] = {
+            "disk": partial(read_patch, disk), "kept": partial(read_patch, kept), "store": partial(read_patch, direct),
+            "small": lambda random: store.read(file["file"], int(random.integers(file["n_bytes"] // 2)), SMALL_BYTES),
+        }  # fmt: skip
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(n_rounds + 1):
-            for name, data in sides.items():
-                rate = read_patches(data, seed=number)
+            for name, read in sides.items():
+                rate = reads_a_second(read, seed=number)
                 if number:
                     rates[name].append(rate)
-    print(f"read, fetching files: {fetched:.3f} GB/s")
+    print(f"read, fetching a file of {file['n_bytes'] / 1e9:.2f} GB: {fetched:.3f} GB/s")
+    print(f"read, opening the store: {len(asked)} parts, {sum(asked) / 1e6:.2f} MB")
     for name, of_name in rates.items():
         each = [rate / disk for rate, disk in zip(of_name, rates["disk"])]
         spread = f"{statistics.median(of_name):,.0f} ({min(of_name):,.0f} .. {max(of_name):,.0f})"
-        print(f"read, {name}: {spread} patches/s, {statistics.median(each):.2f} times the disk")
-    return {"fetched_gb_s": fetched, **{f"{name}_patches_s": statistics.median(of) for name, of in rates.items()}}
+        print(f"read, {name}: {spread} a second, {statistics.median(each):.3g} times the disk")
+    return {
+        "fetched_gb_s": fetched, "opening_parts": len(asked), "opening_mb": sum(asked) / 1e6,
+        **{f"{name}_reads_s": statistics.median(of) for name, of in rates.items()},
+    }  # fmt: skip
 
 
-def read_patches(data: PreparedData, seed: int) -> float:
-    """Read patches at random; give how many a second."""
+def write_long(folder: Path, n_gb: float) -> None:
+    """Write tracks of four minutes, WAV, of so many bytes, and their list."""
+    folder.mkdir()
+    n_samples = int(TRACK_S * RATE)
+    n_tracks = int(-(-n_gb * 1e9 // (2 * n_samples)))
+    lines = []
+    for number in range(n_tracks):
+        noise = np.random.default_rng(number).integers(-3000, 3000, n_samples, np.int16)
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, RATE, n_samples, "NONE", ""))
+            file.writeframes(noise.tobytes())
+        lines.append(f"{number}.wav,train,a")
+    (folder / "clips.csv").write_text("path,split,tags\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_patch(data: PreparedData, random: np.random.Generator) -> object:
+    """Read a patch at random."""
+    n_samples, row = int(PATCH_S * RATE), int(random.integers(len(data)))
+    return data.crop(row, int(random.integers(data.n_samples(row) - n_samples)), n_samples)
+
+
+def reads_a_second(read: Callable[[np.random.Generator], object], seed: int) -> float:
+    """Read at random for a round; give how often a second."""
     random = np.random.default_rng(seed)
-    n_samples = int(PATCH_S * RATE)
+    n_reads = 0
     before = time.perf_counter()
-    for row in random.integers(len(data), size=N_PATCHES).tolist():
-        data.crop(row, int(random.integers(data.n_samples(row) - n_samples)), n_samples)
-    return N_PATCHES / (time.perf_counter() - before)
+    while (elapsed_s := time.perf_counter() - before) < ROUND_S:
+        read(random)
+        n_reads += 1
+    return n_reads / elapsed_s
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Note the bytes of each part of a file that a store is asked for."""
+    asked: list[int] = []
+    read = Store.read
+
+    def noted(store: Store, name: str, place: int, n_bytes: int) -> bytes:
+        asked.append(n_bytes)
+        return read(store, name, place, n_bytes)
+
+    Store.read = noted  # type: ignore[method-assign]
+    try:
+        yield asked
+    finally:
+        Store.read = read  # type: ignore[method-assign]
 
 
 class served:  # noqa: N801 (a context)
@@ -188,35 +250,57 @@ def serve(folder: Path, pipe: Connection) -> None:
 
 
 class Clock(Callback):
-    """Notes the CPU time at the end of each step."""
+    """Notes the CPU time at the end of each step, and what validation takes."""
 
-    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self.ends: list[float] = []
+        self.valid_s = 0.0
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Note it."""
-        self.ends.append(self._clock())
+        """Note the end of a step."""
+        self.ends.append(time.process_time())
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Begin to count."""
+        self.valid_s -= time.process_time()
+
+    def on_validation_end(self, *_: Any) -> None:
+        """End it; the loop has taken in its figures."""
+        self.valid_s += time.process_time()
 
 
 def training(folder: Path, network: str, n_steps: int) -> dict[str, float]:
-    """Train a network for some steps; give CPU seconds of one, and patches a CPU second."""
-    model = taggram.create_model(network, n_tags=2)
-    model.tags = ("a", "b")
+    """Train a network for some steps, validate and score it; give CPU seconds of a step, and patches a CPU second."""
+    model = taggram.create_model(network, n_tags=N_TAGS)
     frontend = model.frontend
     place = folder / f"at-{frontend.sample_rate}"
     if not place.exists():
         prepare_clips(folder / "sounds", place, frontend.sample_rate)
+    data = PreparedData(place)
+    model.tags = data.tags
     clock = Clock()
-    config = FitConfig(
-        batch_size=BATCH, patches_per_track=n_steps + 2, max_steps=n_steps, max_epochs=1, keep_memory=True
+    config = FitConfig.from_dict(
+        {**FROM_SCRATCH, "patches_per_track": n_steps + 2, "max_steps": n_steps, "max_epochs": 1}
     )
-    fit(model, PreparedData(place), folder / f"run-{network}", config, device="cpu", callbacks=[clock])
+    run = folder / f"run-{network}"
+    fit(model, data, run, config, device="cpu", callbacks=[clock])
+    n_patch = frontend.n_samples_for(frontend.n_frames)
+    n_valid = sum(max(1, data.n_samples(row) // n_patch) for row in data.index("valid").tolist())
+    tagger = taggram.Tagger(run, device="cpu")
+    before = time.process_time()
+    evaluate_prepared(tagger, data, "valid")
+    scoring_s = time.process_time() - before
     step_s = (clock.ends[-1] - clock.ends[1]) / (len(clock.ends) - 2)
-    patch_s = frontend.n_samples_for(frontend.n_frames) / frontend.sample_rate
-    of = f"{BATCH} patches of {patch_s:.2f} s"
-    print(f"train, {network}: {step_s:.3f} CPU s a step of {of}, {BATCH / step_s:.1f} patches/s")
-    return {"step_cpu_s": step_s, "patches_a_cpu_s": BATCH / step_s, "patch_s": patch_s}
+    patch_s, hours = n_patch / frontend.sample_rate, len(data) * CLIP_S / HOUR_S
+    figures = {
+        "step_cpu_s": step_s, "trained_a_cpu_s": config.batch_size / step_s,
+        "validated_a_cpu_s": n_valid / clock.valid_s,
+        "scored_a_cpu_s": n_valid / scoring_s, "patch_s": patch_s, "patch_bytes": 2 * n_patch,
+        "gb_an_hour": sum(file["n_bytes"] for file in data.card["files"]) / 1e9 / hours,
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }  # fmt: skip
+    print(f"train, {network}: " + ", ".join(f"{name} {value:,.4g}" for name, value in figures.items()))
+    return figures
 
 
 if __name__ == "__main__":
