@@ -87,6 +87,18 @@ def test_scores_do_not_hang_on_what_else_is_in_the_batch(name, hop_s, precision)
 
 
 @each_precision
+@pytest.mark.parametrize("name", ["musicnn", "vgg"])
+def test_a_loud_patch_does_not_change_the_scores_of_others(name, precision):
+    sound = real_sound(RATE, 12 * RATE)[0]
+    louder = sound.copy()
+    louder[-RATE:] *= 1000
+    one = taggram.Tagger(network(name), device="cpu", precision=precision)
+    wanted, got = (one.tag((samples, RATE)).scores for samples in (sound, louder))
+    np.testing.assert_allclose(got[:-1], wanted[:-1], atol=3e-3 if precision == "bfloat16" else 1e-5)
+    assert np.abs(got[-1] - wanted[-1]).max() > 1e-5
+
+
+@each_precision
 def test_results_say_in_which_numbers_they_were_computed(precision):
     assert tagged(tiny(), precision).notes[-1] == f"network in {precision}"
     assert not any("network in" in note for note in tagged(tiny(), "float32").notes)

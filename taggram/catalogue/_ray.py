@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from taggram._extras import load_extra
-from taggram._processes import n_cores
+from taggram._processes import AHEAD, n_cores
 from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, task_of
 from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, load_pyarrow, to_table
@@ -47,6 +47,12 @@ class _MakesRows:
         self._card = card
         self._over_time = card["settings"]["over_time"]
 
+    def _started(self, settings: dict[str, Any], *, ahead: int = AHEAD) -> CatalogueWorkers:
+        """Start the worker process of this actor, and see that it tags as all others do."""
+        workers = CatalogueWorkers(settings, 1, ahead=ahead)
+        self._check(workers.describe(over_time=self._over_time)["fingerprint"])
+        return workers
+
     def _check(self, fingerprint: str) -> None:
         if fingerprint != self._card["fingerprint"]:
             raise CatalogueError(
@@ -65,8 +71,7 @@ class Actor(_MakesRows):
 
     def __init__(self, settings: dict[str, Any], card: Mapping[str, Any]) -> None:
         super().__init__(card)
-        self._workers = CatalogueWorkers(settings, 1)
-        self._check(self._workers.describe(over_time=self._over_time)["fingerprint"])
+        self._workers = self._started(settings)
 
     def __call__(self, block: Any) -> Any:
         """Make rows.
@@ -91,8 +96,7 @@ class FrontendActor(_MakesRows):
 
     def __init__(self, settings: dict[str, Any], card: Mapping[str, Any]) -> None:
         super().__init__(card)
-        self._workers = CatalogueWorkers({**settings, "device": "cpu"}, 1, ahead=FRAMES_AHEAD)
-        self._check(self._workers.describe(over_time=self._over_time)["fingerprint"])
+        self._workers = self._started({**settings, "device": "cpu"}, ahead=FRAMES_AHEAD)
 
     def __call__(self, block: Any) -> Iterator[Any]:
         """Make frames.
@@ -149,7 +153,8 @@ def tables_on_ray(
         to_do: the files, see `Plan`.
         settings: those of `Tagger`.
         card: what catalogue.json holds.
-        address: of the cluster that is joined; None starts one on this machine, and stops it at the end.
+        address: of the cluster that is joined; None starts one on this machine, and stops it at the end. A session of
+            Ray that this process is in already is used as it is.
         n_workers: actors; None is one for each core of the cluster.
 
     Yields:
@@ -164,8 +169,10 @@ def tables_on_ray(
     try:
         with _cluster(ray, address, n_workers, settings):
             n_cpus, n_gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
-            if settings["device"].startswith("cuda") and not n_gpus:
-                raise ConfigError(f"device is {settings['device']!r}, and the cluster has no GPU; say auto or cpu.")
+            if settings["device"].startswith("cuda"):
+                if not n_gpus:
+                    raise ConfigError(f"device is {settings['device']!r}, and the cluster has no GPU; say auto or cpu.")
+                settings = {**settings, "device": "cuda"}  # Ray shows each actor one, which is the first
             n_actors = n_workers or max(1, n_cpus)
             blocks = _blocks(to_do, n_actors)
             files, n_actors = ray.data.from_arrow(blocks), min(n_actors, len(blocks))
@@ -208,7 +215,7 @@ def _mapped(
         batch_format="pyarrow",
         batch_size=FILES_OF_NETWORK if on_gpu else None,
         compute=ray.data.ActorPoolStrategy(size=n),
-        num_cpus=CORES,
+        num_cpus=0 if on_gpu else CORES,  # those that make frames may have taken all of them
         num_gpus=1 if on_gpu else None,
     )
 
@@ -258,13 +265,20 @@ def load_ray() -> Any:
 
 @contextlib.contextmanager
 def _cluster(ray: Any, address: str | None, n_workers: int | None, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Have a cluster for the `with` statement: one that is there, or one of our own in this tree of processes."""
+    """Have a cluster for the `with` statement: one that is there, or one of our own in this tree of processes.
+
+    Where this process is in a session of Ray already, that one is used, and left as it is.
+    """
+    if ray.is_initialized():
+        with _quiet(ray):
+            yield
+        return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with contextlib.ExitStack() as closing:
         if address is None:
             folder = tempfile.mkdtemp(prefix="taggram-ray-", dir=_short_tmp())
             closing.callback(shutil.rmtree, folder, ignore_errors=True)
-            closing.callback(ray.shutdown)
+            closing.callback(ray.shutdown)  # also of what a start that was cut short has left
             size = FRAMES_STORE_BYTES if goes_in_two(settings, has_gpu=False) else STORE_BYTES
             with _muted():
                 ray.init(
@@ -279,7 +293,7 @@ def _cluster(ray: Any, address: str | None, n_workers: int | None, settings: Map
                     ray.init(address=address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise CatalogueError(f"the Ray cluster {address} cannot be joined: {_cause_of(error)}") from error
-        _be_quiet(ray)
+        closing.enter_context(_quiet(ray))
         yield
 
 
@@ -317,9 +331,21 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _be_quiet(ray: Any) -> None:
+@contextlib.contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Have Ray Data show nothing and pass on small blocks, and leave it afterwards as it was."""
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = 2 * FRAMES_BYTES
-    for name in ("ray.data", "ray"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    wanted = {"enable_progress_bars": False, "target_max_block_size": 2 * FRAMES_BYTES}
+    before = {name: getattr(context, name) for name in wanted}
+    loggers = {logger: logger.level for logger in map(logging.getLogger, ("ray.data", "ray"))}
+    try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        for logger, level in loggers.items():
+            logger.setLevel(level)

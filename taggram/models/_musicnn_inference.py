@@ -26,17 +26,16 @@ from torch import Tensor, nn
 
 from taggram.models._blocks import ConvReluNorm, same_zeros
 from taggram.models._convolution import KINDS, Int8Convolution, Kind
-from taggram.models._inference import InferenceForm
 from taggram.models._pruning import (
     LOG_MEL_LIMIT,
     Bounds,
+    PrunedForm,
     bias_of,
     block_bounds,
     input_bounds,
     rectifier,
     scale_and_shift,
     tap_bounds,
-    within_limit,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ MOST_PLACES = 2  # in mel at which timbral filters are computed at once
 FRAMES_TOGETHER = (16, 8, 4)  # that may be in a step of a temporal filter
 
 
-class MusiCNNForm(InferenceForm):
+class MusiCNNForm(PrunedForm):
     """A musicnn of any width, pruned.
 
     Args:
@@ -64,7 +63,7 @@ class MusiCNNForm(InferenceForm):
 
     @torch.no_grad()
     def __init__(self, model: MusiCNN, precision: Precision = "float32") -> None:
-        super().__init__(model, precision)
+        super().__init__(model, precision, INT8_LIMIT if precision == "int8" else LOG_MEL_LIMIT)
         branches = cast("list[ConvReluNorm]", [*model.timbral, *model.temporal])
         midend = cast("list[ConvReluNorm]", [*model.midend])
         self.bounds = [front_bounds(branch, model.bn_in) for branch in branches]
@@ -75,7 +74,6 @@ class MusiCNNForm(InferenceForm):
         ]
         n_timbral = len(model.timbral)
         self.scale_in, self.shift_in = (float(part) for part in scale_and_shift(model.bn_in))
-        self.limit = INT8_LIMIT if precision == "int8" else LOG_MEL_LIMIT
         kind = self._front_kind()
         self.groups = [Timbral(filters[:n_timbral], kind), *(Temporal(some, kind) for some in filters[n_timbral:])]
 
@@ -98,10 +96,8 @@ class MusiCNNForm(InferenceForm):
         self.dense_weight, self.dense_bias = _fold_pooled(model, is_live, gain, offsets)
         self.dense_scale, self.dense_shift = (part.float() for part in scale_and_shift(model.bn_dense))
 
-    def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
-        """Compute what the head sees; see `InferenceForm.features`."""
-        if not within_limit(frames, self.limit):  # nothing is known of the pruned channels then
-            return self.plain.features(frames, starts, n_frames)
+    def pruned_features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Compute what the head sees; see `PrunedForm`."""
         layers = self._whole(frames, starts, n_frames)
         pooled = torch.cat([layer.amax(2) for layer in layers] + [layer.mean(2) for layer in layers], 1)
         dense = F.linear(pooled, self.dense_weight, self.dense_bias)
@@ -125,10 +121,15 @@ class MusiCNNForm(InferenceForm):
         """Compute named layers, all pooled ones in one pass; see `InferenceForm.layers`."""
         if not POOLS.keys() >= set(names):
             return super().layers(names, frames, starts, n_frames)
-        if not within_limit(frames, self.limit):
-            return self.plain.layers(names, frames, starts, n_frames)
-        whole = self._whole(frames, starts, n_frames)
-        return [self._pooled(POOLS[name], whole) for name in names]
+
+        def pruned(starts: Sequence[int]) -> list[Tensor]:
+            whole = self._whole(frames, starts, n_frames)
+            return [self._pooled(POOLS[name], whole) for name in names]
+
+        def exact(starts: Sequence[int]) -> list[Tensor]:
+            return self._exact.layers(names, frames, starts, n_frames)
+
+        return self._by_loudness(frames, starts, n_frames, pruned, exact)
 
     def _front_kind(self) -> Kind:
         """Say how the front-end convolves: in int8 with one scale for all, so that patches that overlap can share."""

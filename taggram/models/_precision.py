@@ -48,6 +48,8 @@ def check_precision(precision: Precision, engine: Engine, device: torch.device) 
         return
     if device.type != "cpu":
         raise ConfigError(f"precision {precision!r} is not for the device {device.type}; {usual}.")
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise ConfigError(f"precision {precision!r} needs oneDNN, which this torch is built without; {usual}.")
     wanted = INSTRUCTIONS[precision]
     if not any(cpu_capabilities().get(name) for name in wanted):
         raise ConfigError(

@@ -18,14 +18,20 @@ exactly; at any other end bfloat16 and int8 would round many values alike.
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from taggram.models._inference import InferenceForm, PlainForm
+
 if TYPE_CHECKING:
     from taggram.models._blocks import ConvReluNorm
+    from taggram.models._contract import TaggingModel
+    from taggram.models._registry import Precision
 
 LOG_MEL_LIMIT = 10.0  # log10(1 + 10000 x) is there at a mel power of 1e6; sound within -1 to 1 stays far below
 NEGLIGIBLE = 1e-4  # how far a pruned channel may be from its constant, at most
@@ -134,7 +140,52 @@ def bias_of(block: ConvReluNorm) -> Tensor:
     return cast(Tensor, block.conv.bias).detach().double()
 
 
-def within_limit(frames: Tensor, limit: float = LOG_MEL_LIMIT) -> bool:
-    """Tell whether a log-mel lies where the bounds hold. A float file 100 times too loud does not; neither does NaN."""
-    low, high = frames.aminmax()
-    return bool((low >= 0) & (high <= limit))
+class PrunedForm(InferenceForm):
+    """A form that relies on bounds. Patches that are louder than they allow go to the plain module, in float32.
+
+    Each patch is looked at for itself, so its scores do not hang on how loud its neighbours are.
+
+    Args:
+        model: the plain module.
+        precision: the numbers that features are computed in.
+        limit: of a log-mel, up to which the form may be used.
+    """
+
+    def __init__(self, model: TaggingModel, precision: Precision, limit: float = LOG_MEL_LIMIT) -> None:
+        super().__init__(model, precision)
+        self.limit = limit
+        self._exact = PlainForm(model)
+
+    def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Compute what the head sees; see `InferenceForm.features`."""
+
+        def pruned(starts: Sequence[int]) -> list[Tensor]:
+            return [self.pruned_features(frames, starts, n_frames)]
+
+        def exact(starts: Sequence[int]) -> list[Tensor]:
+            return [self._exact.features(frames, starts, n_frames)]
+
+        return self._by_loudness(frames, starts, n_frames, pruned, exact)[0]
+
+    @abc.abstractmethod
+    def pruned_features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Do the same for patches for which the bounds hold; other frames of the stretch may be beyond them."""
+
+    def _by_loudness(
+        self,
+        frames: Tensor,
+        starts: Sequence[int],
+        n_frames: int,
+        pruned: Callable[[Sequence[int]], list[Tensor]],
+        exact: Callable[[Sequence[int]], list[Tensor]],
+    ) -> list[Tensor]:
+        """Have patches computed by `pruned` where the bounds hold, and by `exact` where not; both take starts."""
+        places: tuple[list[int], list[int]] = [], []
+        for place, start in enumerate(starts):
+            low, high = frames[:, start : start + n_frames].aminmax()
+            places[bool((low >= 0) & (high <= self.limit))].append(place)  # a NaN is beyond all bounds
+        if not all(places):
+            return (exact if places[0] else pruned)(starts)
+        results = (compute([starts[place] for place in some]) for compute, some in zip((exact, pruned), places))
+        order = torch.tensor([*places[0], *places[1]]).argsort()
+        return [torch.cat(both)[order] for both in zip(*results)]

@@ -25,15 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from taggram.models._convolution import KINDS, Kind
-from taggram.models._inference import InferenceForm
 from taggram.models._pruning import (
     Bounds,
+    PrunedForm,
     block_bounds,
     input_bounds,
     rectifier,
     scale_and_shift,
     tap_bounds,
-    within_limit,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ WORTH_SHARING = 0.8  # of the rows of the patches one by one: sharing pays where
 Window = tuple[int, int]  # (frames, mels)
 
 
-class VGGForm(InferenceForm):
+class VGGForm(PrunedForm):
     """A VGG with either pooling, pruned.
 
     Args:
@@ -73,10 +72,8 @@ class VGGForm(InferenceForm):
         )
         self.last = channels[-1]
 
-    def features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
-        """Compute what the head sees; see `InferenceForm.features`."""
-        if not within_limit(frames):  # nothing is known of the pruned channels then
-            return self.plain.features(frames, starts, n_frames)
+    def pruned_features(self, frames: Tensor, starts: Sequence[int], n_frames: int) -> Tensor:
+        """Compute what the head sees; see `PrunedForm`."""
         x = frames.t() * self.scale_in + self.shift_in  # (frames, mels)
         pooled = self._first_two(x, starts, n_frames)  # (patches, 46, 24, channels)
         for block in self.others:
