@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ SAMPLE_RATE = 16_000
 LEAST_FILE_BYTES, MOST_ROOM = 2_000, 60_000
 DISK_BYTES = 2**26
 RUN_S = 600  # a run that takes longer hangs
+NOTHING_TO_DO = "0 files to tag"  # by a run that came when the first had let go of the folder and was about to end
 GONE_S = 180  # in which all processes of a killed run have to be gone; agents of Ray stay for a minute
 WAIT_S = 0.02
 PART_S = "0.2"
@@ -59,11 +61,13 @@ class Place:
         folder: of this benchmark.
         n_files: that are catalogued.
         is_disk: whether the catalogue lies on a disk of its own.
+        told_in: where each run wrote its standard error.
     """
 
     folder: Path
     n_files: int
     is_disk: bool = False
+    told_in: dict[int, Path] = field(default_factory=dict)
 
     def make(self) -> None:
         """Write the network and the sound."""
@@ -93,14 +97,23 @@ class Place:
         )
         code = f"{limit}import sys; sys.argv = {['taggram', *words]!r}\nfrom taggram.apps.cli import main\nmain()"
         environment = {**os.environ, **({"PYTHONPATH": str(self.folder / "back")} if clock_back else {})}
-        with (self.folder / "told.txt").open("wb") as told:
-            return subprocess.Popen([sys.executable, "-c", code], stderr=told, start_new_session=True, env=environment)
+        told_in = self.folder / f"told-{secrets.token_hex(4)}.txt"
+        with told_in.open("wb") as told:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code], stderr=told, start_new_session=True, env=environment
+            )
+        self.told_in[process.pid] = told_in
+        return process
+
+    def told(self, process: subprocess.Popen[bytes]) -> str:
+        """Give what a run wrote on standard error."""
+        return self.told_in[process.pid].read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def ends_well(self, out: str, runner: str, what: str) -> None:
         """Run to the end, which must go well."""
-        code = self.start(out, runner).wait(RUN_S)
-        if code != 0:
-            sys.exit(f"{what} ended with {code}: {(self.folder / 'told.txt').read_text()[-2000:]}")
+        process = self.start(out, runner)
+        if process.wait(RUN_S) != 0:
+            sys.exit(f"{what} ended with {process.returncode}: {self.told(process)}")
 
     @contextlib.contextmanager
     def disk(self, out: str) -> Iterator[None]:
@@ -207,8 +220,8 @@ def strike(place: Place, kind: str, runner: str, alone_s: float) -> int:
     if kind == "second run":
         second = place.start("out", runner)
         refused = second.wait(RUN_S) != 0
-        if not refused and process.poll() is None:
-            sys.exit("two runs wrote into one folder at once")
+        if not refused and process.poll() is None and not has_nothing_to_do(place.told(second)):
+            sys.exit(f"two runs wrote into one folder at once:\n{place.told(process)}\n{place.told(second)}")
         process.wait(RUN_S)
         return int(refused)
     name = {"worker": b"taggram.catalogue._worker", "actor": b"ray::", "node": b"raylet/raylet"}[kind]
@@ -225,6 +238,11 @@ def strike(place: Place, kind: str, runner: str, alone_s: float) -> int:
     else:
         process.wait(RUN_S)
     return 1
+
+
+def has_nothing_to_do(told: str) -> bool:
+    """Tell by what a run wrote whether it tagged nothing."""
+    return any(line.startswith(NOTHING_TO_DO) for line in told.splitlines())
 
 
 def damage(parts: Path) -> int:

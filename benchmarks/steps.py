@@ -11,6 +11,7 @@ the speed of that product. A table is printed as it stands in docs/performance.m
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -45,6 +46,7 @@ def main() -> None:
     print(f"{describe_machine()}; {len(files)} files, {args.rounds} rounds, one thread, {args.clock} time\n")
     for cells in table([of_model(model, rounds) for model in args.models], args.models, gflop, kind):
         print(f"| {' | '.join(cells)} |")
+    sys.exit(any(Spread.of(shares(of_model(model, rounds), kind)).median < PROMISED for model in args.models))
 
 
 def measure(model: str, tagger: StepTagger, files: list[str], gflop: float) -> Figures:

@@ -20,6 +20,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -85,13 +86,15 @@ def main() -> None:
     bind_to_cores(args.cores)
     print(f"{args.clips} clips of 30 s, {args.rounds} rounds of {args.steps} steps, {args.batch} patches each")
     print(f"{describe_machine()}; {n_cores()} cores, one thread a side; load average {os.getloadavg()[0]:.2f}")
+    missed = False
     with tempfile.TemporaryDirectory() as folder:
         song = demo_song()
         for network in args.networks:
             home = Path(folder) / network
             home.mkdir()
-            measure(network, write_clips(song, home, args.clips), home, args)
+            missed |= measure(network, write_clips(song, home, args.clips), home, args)
     print(f"load average at the end {os.getloadavg()[0]:.2f}, with our own work in it")
+    sys.exit(missed)
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,8 +109,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(network: str, clips: list[str], home: Path, args: argparse.Namespace) -> None:
-    """Measure one network and print its figures."""
+def measure(network: str, clips: list[str], home: Path, args: argparse.Namespace) -> bool:
+    """Measure one network and print its figures; give whether the promise is missed in CPU time."""
     prepared_clips(clips, home, sample_rate=RATES[network])
     sides = (FIT, PORT, OUR_BATCH, PORT_BATCH, PORT_KEPT)
     spawn = multiprocessing.get_context("spawn")
@@ -128,6 +131,7 @@ def measure(network: str, clips: list[str], home: Path, args: argparse.Namespace
         for other in (PORT_BATCH, PORT_KEPT):
             spread = ratios(rounds, f"{OUR_BATCH}, {clock}", f"{other}, {clock}")
             print(f"  {OUR_BATCH} to {other}, {clock} time: {spread:.2f} times")
+    return ratios(rounds, f"{FIT}, CPU", f"{PORT}, CPU").median < LEAST
 
 
 def source(pool: ProcessPoolExecutor, job: Job) -> Callable[[], Figures]:
