@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def main() -> None:
         out = f"{sys.argv[1]}.{name}.npy"
         np.save(out, np.concatenate(result))
         way = min(cpu_s, key=cpu_s.__getitem__)
-        answers.write(json.dumps({"cpu_s": cpu_s[way], "way": way, "out": out}) + "\n")
+        answer = {"cpu_s": cpu_s[way], "way": way, "out": out, "version": metadata.version(name)}
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 

@@ -66,11 +66,14 @@ def main() -> None:
                 for name in PEERS:
                     peer.stdin.write(json.dumps(name) + "\n")
                     peer.stdin.flush()
-                    answer = json.loads(peer.stdout.readline())
+                    line = peer.stdout.readline()
+                    if not line:
+                        sys.exit(f"{args.peer} ended; `python benchmarks/make_peer.py frontends FOLDER` makes a peer.")
+                    answer = json.loads(line)
                     by_side[name] = answer["cpu_s"]
                     if not round_:
                         results[name] = np.load(answer["out"])
-                        print(f"{name} is quicker with {answer['way']}")
+                        print(f"{name} {answer['version']} is quicker with {answer['way']}")
                 if not round_:
                     results["ours"] = ours
                     continue  # the first round warms up

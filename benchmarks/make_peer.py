@@ -26,6 +26,12 @@ RECIPES: dict[str, list[list[str]]] = {  # packages, a call of pip each
     "essentia": [["essentia-tensorflow==2.1b6.dev1389", "numpy<2"]],
 }
 
+OPTIONS = {  # of the benchmarks that take it
+    "musicnn": ["tagging.py --peer"],
+    "frontends": ["frontends.py --peer", "tagging.py --librosa"],
+    "essentia": ["tagging.py --essentia"],
+}
+
 
 def main() -> None:
     """Make an environment and fill it."""
@@ -40,7 +46,8 @@ def main() -> None:
     own = args.folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     for packages in RECIPES[args.peer]:
         subprocess.run([own, "-m", "pip", "install", "--quiet", *packages], check=True)
-    print(f"--peer {own}")
+    for option in OPTIONS[args.peer]:
+        print(f"python benchmarks/{option} {own}")
 
 
 if __name__ == "__main__":

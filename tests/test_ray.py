@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,3 +60,25 @@ def test_machine_with_another_model_is_refused():
     actor = _ray._MakesRows({"fingerprint": "a", "model": "net", "settings": {"over_time": False}})
     with pytest.raises(CatalogueError, match="net or taggram is another"):
         actor._check("b")
+
+
+class RayThatIsThere:
+    """A session of Ray in this process, which somebody else began."""
+
+    def __init__(self):
+        self.data = SimpleNamespace(DataContext=SimpleNamespace(get_current=lambda: self.context))
+        self.context = SimpleNamespace(enable_progress_bars=True, target_max_block_size=1)
+        self.is_down = False
+
+    def is_initialized(self):
+        return True
+
+    def shutdown(self):
+        self.is_down = True
+
+
+def test_session_of_ray_that_is_there_is_used_and_left_as_it_was():
+    ray = RayThatIsThere()
+    with _ray._cluster(ray, None, None, {"device": "cpu"}):
+        assert not ray.context.enable_progress_bars
+    assert (ray.is_down, ray.context.enable_progress_bars, ray.context.target_max_block_size) == (False, True, 1)

@@ -30,7 +30,7 @@ class CatalogueOptions:
         retry: whether files that failed are tried again.
         prune: whether files that are gone are taken out.
         resume: whether a catalogue that is there is gone on with.
-        part_s: work that is lost at most when the run is killed, in seconds.
+        part_s: what was done is written when so many seconds are over.
     """
 
     runner: str

@@ -837,7 +837,8 @@ def make(
     ] = False,
     prune: Annotated[bool, Option("--prune", help="Take out files that are no longer there.")] = False,
     part_s: Annotated[
-        float, Option("--part-s", metavar="S", help="Work that is lost at most if the run is killed, in seconds.")
+        float,
+        Option("--part-s", metavar="S", help="Write what is done after so many seconds; a kill loses no more."),
     ] = 60.0,
     device: Device = "auto",
     engine: Engine = "torch",

@@ -57,7 +57,7 @@ class Keeper:
         journal: of the catalogue.
         summary: is told how many came.
         watcher: is told of each.
-        part_s: a part is written after so long at the latest.
+        part_s: a part is written with the first file that comes so long after the last one.
     """
 
     def __init__(self, journal: Journal, summary: Summary, watcher: Watcher, part_s: float) -> None:
@@ -139,7 +139,7 @@ def build_catalogue(
         retry: whether files that failed before are tried again.
         prune: whether rows of files that are no longer there are taken out.
         resume: whether a catalogue that is there is gone on with; False refuses to touch it.
-        part_s: work that is lost at most when the run is killed, in seconds.
+        part_s: what was done is written as a part when a file is done and so many seconds are over.
         watcher: is told how it goes.
 
     Returns:
