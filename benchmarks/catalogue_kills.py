@@ -40,6 +40,7 @@ LENGTH_S = 3.5
 SAMPLE_RATE = 16_000
 LEAST_FILE_BYTES, MOST_ROOM = 2_000, 60_000
 DISK_BYTES = 2**26
+AT_ONCE = 4, 9  # disturbances of one catalogue
 RUN_S = 600  # a run that takes longer hangs
 NOTHING_TO_DO = "0 files to tag"  # by a run that came when the first had let go of the folder and was about to end
 GONE_S = 180  # in which all processes of a killed run have to be gone; agents of Ray stay for a minute
@@ -186,7 +187,7 @@ def main() -> None:
 
 def disturbed(place: Place, runner: str, alone_s: float, happened: Counter[str], most: int) -> None:
     """Make a catalogue, disturbed some times."""
-    for _ in range(random.randint(2, 5)):
+    for _ in range(random.randint(*AT_ONCE)):
         if happened.total() >= most:
             break
         kind = (
