@@ -157,11 +157,11 @@ def test_tag_that_is_called_like_a_column_has_another_column():
     assert "path" in FIXED
 
 
-def test_nothing_to_tag_makes_an_empty_catalogue(made, out, tmp_path):
+def test_folder_without_sound_makes_no_catalogue(made, out, tmp_path):
     (tmp_path / "none").mkdir()
     summary = build_catalogue(tmp_path / "none", out)
     assert [failure.message for failure in summary.failures] == ["there is no sound in this folder"]
-    assert open_catalogue(out).parts == []
+    assert not out.exists()
 
 
 # -- again -------------------------------------------------------------------------------------------------------------
@@ -248,6 +248,44 @@ def test_missing_file_keeps_its_row_unless_it_is_to_go(made, sounds, out):
     assert "a.mp3" in rows(out)
     assert build_catalogue(sounds, out, prune=True).n_pruned == 1
     assert sorted(rows(out)) == ["b.mp3", "c.mp3", "d.mp3"]
+
+
+def test_no_row_is_taken_out_while_a_path_is_away(made, sounds, out):
+    build_catalogue(sounds, out)
+    sounds.rename(sounds.with_name("away"))
+    summary = build_catalogue(sounds, out, prune=True)
+    assert (summary.n_pruned, summary.n_others, summary.ok) == (0, 4, False)
+    sounds.mkdir()  # as the place where a disk is mounted
+    assert build_catalogue(sounds, out, prune=True).n_pruned == 0
+    assert len(rows(out)) == 4
+
+
+def test_paths_that_are_not_there_make_no_catalogue(made, tmp_path, out):
+    assert not build_catalogue(tmp_path / "nowhere", out).ok
+    assert not out.exists()
+
+
+def test_files_elsewhere_are_counted(made, sounds, out):
+    build_catalogue(sounds, out)
+    assert build_catalogue(sounds / "more", out).n_others == 3
+
+
+def test_old_failure_is_told_and_fails_no_new_run(made, sounds, out):
+    build_catalogue(sounds, out)
+    summary = build_catalogue(sounds, out)
+    assert (summary.n_failed_before, summary.ok) == (1, True)
+
+
+def test_other_model_is_told_before_it_takes_the_place(made, sounds, out):
+    class Ear(Watcher):
+        notes: ClassVar[list[str]] = []
+
+        def noted(self, note):
+            self.notes.append(note)
+
+    build_catalogue(sounds, out)
+    build_catalogue(sounds, out, settings={"model": "vgg.mtt"}, watcher=Ear())
+    assert "is kept as a layer; it is vgg.mtt" in Ear.notes[0]
 
 
 def test_file_that_is_out_of_reach_keeps_its_row(made, sounds, out):

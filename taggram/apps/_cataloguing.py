@@ -83,7 +83,7 @@ class _OnScreen(_JournalOnScreen, Watcher):
         for part in summary.lost:
             say(f"note: {part} was damaged; its files are tagged again")
         known = [(summary.n_kept, "in the catalogue"), (summary.n_moved, "known by their content")]
-        known += [(summary.n_pruned, "gone and taken out")]
+        known += [(summary.n_pruned, "gone and taken out"), (summary.n_others, "more in it, elsewhere or gone")]
         self.end()
         told = "".join(f", {n:,} {what}" for n, what in known if n)
         by = f"; by {RUNNERS[runner]}" if n_to_do else ""
@@ -136,10 +136,15 @@ def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, optio
         screen.end()
     for failure in summary.failures:
         say(f"{printable(failure.path)}: {failure.message}")
+    if not summary.layer:
+        return False
     failed = f", {summary.n_errors:,} of them without tags" if summary.n_errors else ""
     say(f"{printable(str(out))}: {summary.n_rows:,} files by {summary.layer}{failed}")
     if summary.n_failed_before:
-        say(f"{summary.n_failed_before:,} could not be tagged in an earlier run; --retry tries them again")
+        say(
+            f"{summary.n_failed_before:,} could not be tagged in an earlier run: --retry tries them again, and "
+            f"`taggram find {printable(str(out))} \"error contains ''\"` lists them"
+        )
     return summary.ok
 
 

@@ -38,6 +38,7 @@ class Summary:
         n_failed_before: those of them that could not be tagged then, and were not tried again.
         n_moved: files that were known by their content, under another path.
         n_pruned: files that are gone, and were taken out.
+        n_others: files in the catalogue that the paths do not stand for, some of them maybe gone.
         n_rows: files in the catalogue.
         n_errors: those of them that could not be tagged.
         lost: parts that were found damaged, and were made again.
@@ -51,6 +52,7 @@ class Summary:
     n_failed_before: int = 0
     n_moved: int = 0
     n_pruned: int = 0
+    n_others: int = 0
     n_rows: int = 0
     n_errors: int = 0
     lost: list[str] = field(default_factory=list)
@@ -59,8 +61,8 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether all files that the paths stand for could be tagged, in this run or before."""
-        return not (self.n_failed or self.n_failed_before or self.failures)
+        """Whether nothing failed in this run."""
+        return not (self.n_failed or self.failures)
 
 
 class Plan:
@@ -117,6 +119,7 @@ class Plan:
             if paths
         }
         self._commit(self._together(pruned, self._own_rows(np.flatnonzero(open_))), {})
+        summary.n_others = self._journal.n_rows - summary.n_kept - summary.n_moved
         self.to_do = self._sources.filter(self._pa.array(open_))
 
     # -- what is known -------------------------------------------------------------------------------------------------

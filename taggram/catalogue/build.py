@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import taggram
 from taggram._checks import check_choice
 from taggram._stores import is_address
-from taggram.catalogue._folder import CARD
+from taggram.catalogue._folder import CARD, LAYERS
 from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._plan import Plan, Summary
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, Task, task_of
@@ -122,9 +122,9 @@ def build_catalogue(
 ) -> Summary:
     """Tag many files into a catalogue, and go on where an earlier run stopped.
 
-    A file that is in the catalogue with the same size and time is left alone. One that is there under another path with
-    the same content is not tagged again: a copy has a row of its own, and a file that was moved takes its row along.
-    Other results than those that are there (another model, another hop) make a new layer, and the old one is kept.
+    A file that is in the catalogue with the same size and time is left alone. A file that was moved takes its row
+    along, which is seen by its content; a copy of a file that is still there is tagged. Other results than those that
+    are there (another model, another hop) make a new layer, and the old one is kept.
 
     Args:
         paths: files, folders, globs, lists or addresses, see `list_sources`.
@@ -137,7 +137,8 @@ def build_catalogue(
         over_time: whether the scores of each patch are kept too.
         by_content: whether files with the size and time of their row are read too, to see whether they are the same.
         retry: whether files that failed before are tried again.
-        prune: whether rows of files that are no longer there are taken out.
+        prune: whether rows of files that are no longer there are taken out; none is where one of the paths is not
+            there, cannot be read or holds no sound, since then a disk may be away.
         resume: whether a catalogue that is there is gone on with; False refuses to touch it.
         part_s: what was done is written as a part when a file is done and so many seconds are over.
         watcher: is told how it goes.
@@ -162,11 +163,15 @@ def build_catalogue(
     with local:
         local.start()  # it loads torch while the files are listed
         sources = list_sources(map(fsdecode, many), told=watcher.found)
+        if not len(sources.table) and sources.failures and not _is_catalogue(Path(out)):
+            return Summary(failures=sources.failures)
         facts = local.describe(over_time=over_time)
         with Journal(out, _card(facts, settings, over_time), watcher=watcher) as journal:
             plan = Plan(journal, sources.table, watcher.compared)
             summary = Summary(lost=journal.lost, layer=journal.card["layer"], failures=sources.failures)
-            plan.settle(summary, by_content=by_content, retry=retry, prune=prune)
+            if prune and sources.failures:
+                watcher.noted("no rows are taken out, since not all paths could be read: a disk may be away")
+            plan.settle(summary, by_content=by_content, retry=retry, prune=prune and not sources.failures)
             to_do = plan.to_do
             chosen = _choose(runner, address, len(to_do))
             watcher.planned(summary, len(to_do), chosen)
@@ -258,6 +263,10 @@ def _check_place(out: str, *, resume: bool) -> None:
         )
     if not resume and (Path(out) / CARD).exists():
         raise ConfigError(f"{printable(out)} is a catalogue already; give another folder, or let it resume.")
+
+
+def _is_catalogue(out: Path) -> bool:
+    return any((out / name).exists() for name in (CARD, LAYERS))
 
 
 def _choose(runner: str, address: str | None, n_to_do: int) -> str:
