@@ -549,6 +549,23 @@ def test_wrong_word_is_told(words, told):
         Recipe.load("samplecnn", words)
 
 
+@pytest.mark.parametrize("words", [{}, {"data": "csv"}], ids=["no name", "a name"])
+def test_root_may_be_a_folder_of_prepared_data(folder, words):
+    data = Recipe.load("samplecnn", {**words, "data.root": str(folder)}).data
+    assert (data.name, data.root, data.prepared) == ("", "", str(folder))
+
+
+def test_root_with_another_card_is_no_prepared_data(tmp_path):
+    (tmp_path / "card.json").write_text('{"made": {}, "recordings": []}')
+    data = Recipe.load("samplecnn", {"data": "synth", "data.root": str(tmp_path)}).data
+    assert (data.name, data.root, data.prepared) == ("synth", str(tmp_path), "")
+
+
+def test_prepared_data_in_two_places_is_told(folder):
+    with pytest.raises(ConfigError, match="is a folder of prepared data, and so is data.prepared; give one"):
+        Recipe.load("samplecnn", {"data.root": str(folder), "data.prepared": str(folder)})
+
+
 def test_nothing_is_prepared_in_a_store(tmp_path):
     words = {**train_words(), "data": "csv", "data.root": str(write_set(tmp_path / "s")), "data.prepared": "s3://a/b"}
     with pytest.raises(ConfigError, match="prepare into a folder, copy it there"):

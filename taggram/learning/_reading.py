@@ -439,6 +439,22 @@ def read_card(folder: Path) -> dict[str, Any]:
     return _card_of(_card_text(folder), str(folder))
 
 
+def is_prepared_folder(folder: str | PathLike[str]) -> bool:
+    """Tell whether a folder of this machine holds prepared data, be it finished or not.
+
+    Args:
+        folder: that is asked about.
+
+    Returns:
+        Whether the card in it is one of prepared data; data sets that are made up have others of that name.
+    """
+    try:
+        card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(card, dict) and {"settings", "files"} <= card.keys()
+
+
 def _card_text(folder: Path) -> str:
     path = folder / CARD
     try:

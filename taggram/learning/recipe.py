@@ -15,7 +15,8 @@ from typing import Any, Self, get_args
 from taggram._checks import check, check_choice, check_count, check_flag, is_number
 from taggram._stores import is_address, without_password
 from taggram.datasets import list_datasets
-from taggram.errors import ConfigError, did_you_mean, unknown_name
+from taggram.errors import ConfigError, did_you_mean, printable, unknown_name
+from taggram.learning._reading import is_prepared_folder
 from taggram.learning._settings import from_values
 from taggram.learning.augment import AugmentConfig
 from taggram.learning.boosted_trees import TreesConfig
@@ -50,7 +51,8 @@ class DataConfig:
 
     Attributes:
         name: one of `list_datasets()`, or "" where `prepared` is given instead.
-        root: its folder, or "" where it has none yet (synth).
+        root: its folder, or "" where it has none yet (synth). One of prepared data becomes `prepared`, as an address
+            does.
         prepared: folder of prepared data, or its address in a store; "" is one in the cache, named after the data.
         features: whether features are prepared, and the network is fed with them.
         cache_gb: size of what is kept here of stores, in 10^9 bytes.
@@ -84,11 +86,14 @@ class DataConfig:
         check_flag("data.features", own.get("features", False))
         cache_gb = own.get("cache_gb", cls.cache_gb)
         check(is_number(cache_gb) and cache_gb > 0, "data.cache_gb", cache_gb, "a number above 0")
-        if "://" in str(own.get("root", "")):  # what lies in a store is prepared data, which knows its own name
+        root = str(own.get("root", ""))
+        is_stored = "://" in root
+        if is_stored or (root and is_prepared_folder(root)):  # prepared data knows its own name
             if own.get("prepared"):
-                shown = without_password(str(own["root"]))
+                what = "an address" if is_stored else "a folder"
                 raise ConfigError(
-                    f"data.root={shown} is an address of prepared data, and so is data.prepared; give one."
+                    f"data.root={printable(without_password(root))} is {what} of prepared data, and so is "
+                    "data.prepared; give one."
                 )
             own |= {"name": "", "prepared": own["root"], "root": ""}
         if cache_gb != cls.cache_gb and not is_address(own.get("prepared")):

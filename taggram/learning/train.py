@@ -203,8 +203,9 @@ def open_data(config: DataConfig, watcher: Watcher) -> TagDataset | None:
         if config.prepared:
             return None
         raise ConfigError(
-            "there is no data: say data=NAME data.root=DIR, such as data=csv data.root=my-sounds; data=synth makes "
-            "some up. `taggram data list` shows what there is."
+            "there is no data: say data=NAME data.root=DIR, such as data=csv data.root=my-sounds, or data.root=DIR "
+            "alone for what `taggram data prepare` wrote; data=synth makes some up. `taggram data list` shows what "
+            "there is."
         )
     find_dataset(config.name)
     root = config.root or (str(_synth_root(config)) if config.name == SYNTH else "")
