@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -455,13 +456,14 @@ def test_it_is_told_how_far_merging_is(five, monkeypatch):
     assert heard.parts == [(2, 4), (4, 4)]
 
 
-def test_damage_that_merging_finds_is_told(five):
+@pytest.mark.parametrize("harm", [lambda part: part.write_bytes(b""), Path.unlink], ids=["damaged", "gone"])
+def test_merging_refuses_damage_and_changes_nothing(five, harm):
     part = open_catalogue(five).parts[1]
-    part.write_bytes(b"")
-    heard = Heard()
-    compact_catalogue(five, watcher=heard)
-    assert [note for note in heard.notes if part.name in note] != []
-    assert paths_in(five) == list("acde")
+    harm(part)
+    before = {path: path.read_bytes() for path in five.rglob("*") if path.is_file()}
+    with pytest.raises(CatalogueError, match=f"{part.name} was damaged or is gone, .*tags them again"):
+        compact_catalogue(five)
+    assert {path: path.read_bytes() for path in five.rglob("*") if path.is_file()} == before
 
 
 def test_command_merges_a_layer(five, run_taggram):

@@ -33,15 +33,14 @@ def compact_catalogue(
         How many parts there were, and are.
 
     Raises:
-        CatalogueError: there is no catalogue or no such layer; it is damaged, too new, or written by another process.
+        CatalogueError: there is no catalogue or no such layer; it is too new, or written by another process; or a part
+            is damaged or gone, and nothing was changed, since only a run on its files makes it again.
         MissingExtraError: pyarrow is not installed.
         OSError: the disk is full; the catalogue is whole, and what was merged until then stays so.
     """
     pa = load_pyarrow()
     watcher = watcher or CompactWatcher()
-    with Journal(folder, layer=layer, watcher=watcher) as journal:
-        for name in journal.lost:
-            watcher.noted(f"{name} was damaged or is gone; `taggram catalogue` on its files tags them again")
+    with Journal(folder, layer=layer, drop_damaged=False, watcher=watcher) as journal:
         n_before = len(journal.parts)
         groups = list(_groups(journal))
         n_done, n_small = 0, sum(map(len, groups))

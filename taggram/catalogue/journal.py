@@ -46,6 +46,8 @@ from taggram.catalogue._strays import fingerprint_of, first_rows, hash_paths, re
 from taggram.catalogue.rows import load_pyarrow
 from taggram.errors import CatalogueError, DatasetError, printable
 
+NAMED = 3  # parts in a message
+
 
 class JournalWatcher:
     """Is told what a writer finds when it opens a catalogue; does nothing by itself."""
@@ -65,6 +67,8 @@ class Journal:
         card: of what is to be written; None is the card that is there. Where the catalogue has other results, these
             become a layer of their own, and one with these results is taken up again.
         layer: the layer that is written to where it lies, without a card; None is that of the last run.
+        drop_damaged: whether parts that are damaged or gone are taken out; False refuses to open, for who cannot tag
+            their files again.
         watcher: is told what is found.
 
     Raises:
@@ -77,9 +81,11 @@ class Journal:
         card: Mapping[str, Any] | None = None,
         *,
         layer: str | None = None,
+        drop_damaged: bool = True,
         watcher: JournalWatcher | None = None,
     ) -> None:
         self.folder = self._top = Path(folder)
+        self._drop_damaged = drop_damaged
         self._wanted = card
         self._layer = layer
         self._watcher = watcher or JournalWatcher()
@@ -245,6 +251,12 @@ class Journal:
         self._state, self._end = end_change(self.folder)
         (self.folder / ASIDE).mkdir()
         self.lost = self._find_damaged()
+        if self.lost and not self._drop_damaged:
+            raise CatalogueError(
+                f"{printable(str(self.folder))}: {', '.join(self.lost[:NAMED])}{' ...' * (len(self.lost) > NAMED)} "
+                "was damaged or is gone, and nothing was changed; `taggram catalogue` on its files tags them again, "
+                "or put back a copy."
+            )
         self._check_whose_parts((self.path_of(name) for name in self._state if name not in self.lost), self.card)
         for name in self.lost:
             if self.path_of(name).exists():
