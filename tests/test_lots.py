@@ -39,21 +39,21 @@ def patches() -> Tensor:
 def test_the_largest_layer_of_a_lot_keeps_below_the_limit(network, patches, monkeypatch):
     monkeypatch.setattr(lots_of, "LOT_VALUES", 250)  # two patches of 120 values
     Lots().run(network, patches)
-    assert network.batches == [1, 2, 2]
+    assert network.batches == [1, 2, 2, 1]  # the first one is only looked at
 
 
 def test_a_patch_beyond_the_limit_is_run_alone(network, patches, monkeypatch):
     monkeypatch.setattr(lots_of, "LOT_VALUES", 50)
     Lots().run(network, patches)
-    assert network.batches == [1] * N_PATCHES
+    assert network.batches == [1] * (1 + N_PATCHES)
 
 
-def test_the_first_batch_shows_it_for_those_that_follow(network, patches, monkeypatch):
+def test_a_batch_is_divided_alike_whatever_came_before(network, patches, monkeypatch):
     monkeypatch.setattr(lots_of, "LOT_VALUES", 700)
     lots = Lots()
     lots.run(network, patches)
     lots.run(network, patches)
-    assert network.batches == [1, 4, 5]
+    assert network.batches == [1, 5, 5]
 
 
 def test_all_layers_come_whole_and_in_order(network, patches, monkeypatch):

@@ -35,13 +35,12 @@ class Lots:
         """
         if patches.device.type != "cpu" or len(patches) == 1:
             return list(compute(patches))
-        found, rest = [], patches
         if patches.shape[1:] not in self._n_at_once:
+            # What is computed here is not used: by another division into lots it may be rounded otherwise.
             with _LargestResult() as largest:
-                found.append(compute(patches[:1]))
+                compute(patches[:1])
             self._n_at_once[patches.shape[1:]] = max(1, LOT_VALUES // largest.n_values)
-            rest = patches[1:]
-        found += [compute(lot) for lot in torch.split(rest, self._n_at_once[patches.shape[1:]])]
+        found = [compute(lot) for lot in torch.split(patches, self._n_at_once[patches.shape[1:]])]
         return [torch.cat(parts) for parts in zip(*found)]
 
 
