@@ -64,6 +64,14 @@ class PartsChangedError(CatalogueError):
     """Parts of a catalogue that were merged or taken out while they were read."""
 
 
+class UnreadablePartError(CatalogueError):
+    """A part of a catalogue that is damaged, or cannot be read."""
+
+
+class UnknownLayerError(CatalogueError, UnknownNameError):
+    """A layer that a catalogue does not have, or a start of a name that several of its layers have."""
+
+
 class TooLongQuestionError(CatalogueError):
     """A question to a catalogue that takes longer than allowed, or that nobody waits for any more."""
 

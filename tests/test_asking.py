@@ -25,7 +25,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'ta
 
 import taggram
 from taggram.apps._asking import run_duplicates, run_map, run_similar
-from taggram.apps._outputs import ListFormat, TableFormat
+from taggram.apps._outputs import ListFormat, TableFormat, format_of
 from taggram.catalogue import _embeddings as embeddings
 from taggram.catalogue import _neighbours as neighbours
 from taggram.catalogue import asking
@@ -37,7 +37,15 @@ from taggram.catalogue.asking import Catalogue
 from taggram.catalogue.build import tagger_settings
 from taggram.catalogue.journal import Journal
 from taggram.catalogue.rows import load_pyarrow
-from taggram.errors import AudioError, CatalogueError, ConfigError, TooLongQuestionError, UnknownNameError
+from taggram.errors import (
+    AudioError,
+    CatalogueError,
+    ConfigError,
+    TooLongQuestionError,
+    UnknownLayerError,
+    UnknownNameError,
+    UnreadablePartError,
+)
 
 N = 40
 
@@ -225,6 +233,21 @@ def test_layer_is_asked_by_its_name(folder):
     assert len(list(Catalogue(folder).find("other > 0"))) == 1
 
 
+def test_layer_is_asked_by_a_start_of_its_name_that_fits_no_other(folder):
+    write_catalogue(folder, card=card_of(name="made"))
+    write_catalogue(folder, card=card_of(name="other-1"))
+    assert [Catalogue(folder, layer=name).layer for name in ("o", "made", "made-")] == [
+        "other-1", "made", "made-00000000",
+    ]  # fmt: skip
+    with pytest.raises(UnknownLayerError, match=r"2 layers whose names begin with 'ma': made, made-00000000\. .*stats"):
+        Catalogue(folder, layer="ma")
+
+
+def test_catalogue_names_its_folder_and_layer(tmp_path):
+    catalogue = Catalogue(write_catalogue(tmp_path / "c"))
+    assert repr(catalogue) == f"Catalogue({str(tmp_path / 'c')!r}, layer='made-00000000')"
+
+
 def test_database_reads_this_folder_alone_and_writes_nothing(folder, tmp_path):
     (tmp_path / "secret.csv").write_text("a\n1\n")
     table, parts = Table(folder), open_catalogue(folder).parts
@@ -242,6 +265,62 @@ def test_damaged_part_is_told(folder, catalogue):
     open_catalogue(folder).parts[0].write_bytes(b"no table")
     with pytest.raises(CatalogueError, match="cannot be read"):
         list(catalogue.find("guitar > 0"))
+
+
+ASKED = {
+    "find": lambda one: list(one.find("guitar > 0.1")), "similar": lambda one: one.similar("/music/003.mp3"),
+    "duplicates": lambda one: list(one.duplicates()), "statistics": lambda one: one.statistics(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_damaged_part_is_named_whatever_is_asked(folder, catalogue, kind):
+    part = open_catalogue(folder).parts[1]
+    data = bytearray(part.read_bytes())
+    data[4 : len(data) // 2] = bytes(len(data) // 2 - 4)
+    part.write_bytes(data)
+    with pytest.raises(CatalogueError, match=f"the part {part.name} is damaged.*`taggram catalogue` on the same files"):
+        ASKED[kind](catalogue)
+
+
+def test_embedding_with_a_bit_that_changed_is_found(folder, catalogue):
+    part = open_catalogue(folder).parts[0]
+    data = bytearray(part.read_bytes())
+    data[end_of_embeddings(part) - 9] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(CatalogueError, match=f"the part {part.name} is damaged"):
+        list(catalogue.duplicates())
+
+
+def end_of_embeddings(part):
+    """Give the place in a part after the last byte of its embeddings."""
+    group = load_pyarrow().parquet.read_metadata(part).row_group(0)
+    (column,) = (
+        one for one in map(group.column, range(group.num_columns)) if one.path_in_schema.startswith("embedding")
+    )
+    return (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
+
+
+def test_embedding_whose_length_32_bits_do_not_hold_is_none(tmp_path):
+    rows = [*some_rows(3), row("/huge.mp3", [0] * 4, [3e38] * SIZE)]
+    catalogue = Catalogue(write_catalogue(tmp_path / "c", rows))
+    found = catalogue.similar("/music/000.mp3")
+    assert sorted(match.path for match in found) == ["/music/001.mp3", "/music/002.mp3"]
+
+
+def test_parts_that_are_merged_before_they_are_compared_are_asked_for_anew(folder, catalogue, monkeypatch):
+    ask, merged = Table.ask, []
+
+    def fails_first(self, *arguments, **options):
+        if not merged:
+            merged.append(1)
+            with Journal(folder) as journal:
+                merge(journal)
+            raise UnreadablePartError("it cannot be read")
+        return ask(self, *arguments, **options)
+
+    monkeypatch.setattr(Table, "ask", fails_first)
+    assert len(list(catalogue.find(""))) == N
 
 
 def test_question_that_takes_too_long_is_given_up(folder):
@@ -378,6 +457,19 @@ def test_file_of_the_catalogue_needs_no_sound_and_is_not_its_own_neighbour(folde
     found = catalogue.similar("/music/003.mp3", n=N)
     vector = some_rows()[3].embedding
     assert found == by_hand(folder, vector)[1:]
+
+
+def test_file_of_the_catalogue_at_an_address_is_not_fetched(tmp_path):
+    rows = [row(f"https://nowhere.invalid/{i}.mp3", [0] * 4, some_rows(3)[i].embedding) for i in range(3)]
+    found = Catalogue(write_catalogue(tmp_path / "c", rows)).similar(rows[0].path)
+    assert sorted(match.path for match in found) == [rows[1].path, rows[2].path]
+
+
+@pytest.mark.parametrize(("name", "said"), [("no.wav", "nothing at that address"), ("", "cannot be fetched")])
+def test_address_that_cannot_be_fetched_is_told_with_its_name(catalogue, tmp_path, name, said):
+    address = (tmp_path / name).as_uri()
+    with pytest.raises(AudioError, match=f"{address}: .*{said}"):
+        catalogue.similar(address)
 
 
 def test_least_score_is_kept(catalogue):
@@ -617,6 +709,15 @@ def test_statistics_of_nothing_are_empty(tmp_path):
     assert (found.n_files, found.hours, found.tags[0].mean, found.tags[0].n_above) == (0, 0, None, 0)
 
 
+def test_layers_are_listed_with_what_they_differ_in(folder):
+    card = card_of(name="other-1", weights_sha256="1" * 64)
+    card["settings"]["hop_s"] = 1.5
+    one, other = Catalogue(write_catalogue(folder, some_rows(3), card=card)).statistics().layers
+    assert (one.layer, one.n_files, one.differs) == ("other-1", 3, {"hop_s": 1.5, "weights": "11111111"})
+    assert (other.layer, other.n_files) == ("made-00000000", N + 1)
+    assert other.differs == {"hop_s": None, "weights": "00000000"}
+
+
 def test_map_is_the_same_for_the_same_seed(catalogue):
     one, other = catalogue.map(seed=3), catalogue.map(seed=3)
     assert one.paths[0] == "/music/000.mp3"
@@ -660,6 +761,9 @@ def test_page_of_the_map_shows_a_path_under_the_mouse(browser, tmp_path):
     box, (x, y) = page.locator("canvas").bounding_box(), page.evaluate("screen(0)")
     page.mouse.move(box["x"] + x, box["y"] + y)
     assert page.locator("#name").inner_text().startswith("/music/</script><b>odd.mp3\nguitar 0.90")
+    page.get_by_label("Colours by").select_option("80s")
+    page.mouse.move(box["x"] + x + 1, box["y"] + y)
+    assert page.locator("#name").inner_text().endswith("\n80s 0.00, guitar 0.90, piano 0.00, male vocal 0.00")
     assert (errors, len(asked)) == ([], 1)
     page.close()
 
@@ -692,6 +796,32 @@ def test_csv_has_a_head(run_taggram, asked, tmp_path):
 def test_playlist_has_lengths_and_paths(run_taggram, asked):
     done = run_taggram("find", asked, EXPRESSION, "--format", "m3u")
     assert done.stdout == "#EXTM3U\n#EXTINF:60,039\n/music/039.mp3\n#EXTINF:60,038\n/music/038.mp3\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.m3u", "m3u"), ("a.M3U8", "m3u"), ("a.csv", "csv"), ("a.json", "json"), ("a.jsonl", "json"), ("a.b", "text")],
+)
+def test_format_is_that_of_the_name(name, kind):
+    assert format_of(None, ListFormat, Path(name)) == kind
+
+
+def test_format_that_is_given_goes_before_that_of_the_name():
+    assert format_of(TableFormat.text, TableFormat, Path("a.m3u")) == "text"
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "start"),
+    [
+        (("find", EXPRESSION), "a.m3u", "#EXTM3U"), (("similar", "/music/003.mp3"), "a.jsonl", '{"path"'),
+        (("duplicates",), "a.csv", "group,"), (("catalogue", "stats"), "a.json", '{"model"'),
+    ],
+)  # fmt: skip
+def test_commands_write_what_the_name_of_the_file_says(run_taggram, asked, tmp_path, command, name, start):
+    at = 2 if command[0] == "catalogue" else 1
+    done = run_taggram(*command[:at], asked, *command[at:], "--out", tmp_path / name)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
 
 
 def test_path_that_a_playlist_cannot_hold_is_told(run_taggram, tmp_path):
@@ -745,6 +875,7 @@ OF_DUPLICATES = {
         (lambda c: run_map(c, NOWHERE, tag=None, n=None, seed=0, layer=None), "there is no such folder"),
         (lambda c: run_map(c, c, tag=None, n=None, seed=0, layer=None), "it is a folder"),
         (lambda c: run_duplicates(c, **OF_DUPLICATES | {"same": "foo"}), "one of 'content', 'sound'"),
+        (lambda c: run_duplicates(c, **OF_DUPLICATES | {"kind": None, "out": Path("a.m3u")}), "like a playlist"),
     ],
 )
 def test_mistakes_are_told_before_the_work(asked, ask, said):
@@ -769,6 +900,11 @@ def test_wrong_expression_is_wrong_usage(run_taggram, asked, text):
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
 
 
+def test_unknown_layer_is_wrong_usage(run_taggram, asked):
+    done = run_taggram("find", asked, "", "--layer", "mde")
+    assert (done.returncode, done.stderr) == (2, f"taggram: {asked} has no layer 'mde'. It has made-00000000.\n")
+
+
 def test_no_catalogue_is_told(run_taggram, tmp_path):
     done = run_taggram("find", tmp_path, "guitar > 0.5")
     assert done.returncode == 1
@@ -791,7 +927,7 @@ def test_duplicates_are_printed(run_taggram, tmp_path):
 
 def test_statistics_are_printed(run_taggram, asked):
     done = run_taggram("catalogue", "stats", asked)
-    assert "41, of which 1 failed and 0 are copies" in done.stdout
+    assert "41, of which 1 failed and 0 are copies\nsound\t40.0 minutes, 0.04 MB\n" in done.stdout
     as_csv = run_taggram("catalogue", "stats", asked, "--format", "csv", "--threshold", "0.25").stdout
     assert as_csv.splitlines()[:2] == [
         "tag,mean,5%,25%,50%,75%,95%,>=0.25",
@@ -829,6 +965,22 @@ def test_sound_that_is_not_in_the_catalogue_is_embedded(real, run_taggram, tmp_p
     done = run_taggram("similar", real / "c", tmp_path / "new.wav", "-n", "1", "--format", "json", "--device", "cpu")
     found = json.loads(done.stdout)
     assert (found["path"], found["score"]) == (str(real / "music" / "800.wav"), pytest.approx(1, abs=1e-5))
+
+
+@pytest.mark.slow
+def test_sound_at_an_address_is_fetched_and_embedded(real):
+    with Catalogue(real / "c", device="cpu") as catalogue:
+        (found,) = catalogue.similar((real / "music" / "800.wav").as_uri(), n=1)
+    assert (found.path, found.score) == (str(real / "music" / "800.wav"), pytest.approx(1, abs=1e-5))
+
+
+@pytest.mark.slow
+def test_address_of_what_is_no_sound_is_told_with_its_name(real):
+    (real / "text.wav").write_text("no sound")
+    address = (real / "text.wav").as_uri()
+    with Catalogue(real / "c", device="cpu") as catalogue, pytest.raises(AudioError, match="no decoder") as told:
+        catalogue.similar(address)
+    assert told.value.source == address
 
 
 @pytest.mark.slow

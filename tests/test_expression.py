@@ -54,6 +54,22 @@ def test_column_goes_before_a_tag_of_its_name():
     assert parse("tag:path > 0.5", TAGS).columns[0].name == "tag:path"
 
 
+def test_case_of_a_column_does_not_matter_and_a_tag_of_just_that_name_goes_first():
+    assert where("Duration_S > 1 and PATH contains 'a'")[0] == where("duration_s > 1 and path contains 'a'")[0]
+    assert parse("Path > 0.5", {"Path": "tag"}).columns[0].is_tag
+
+
+@pytest.mark.parametrize("text", ["0.2 <= piano <= 0.3", "piano between 0.2 and 0.3", "piano BETWEEN 0.2, 0.3"])
+def test_both_ends_of_a_range_are_told_how_to_be_written(text):
+    with pytest.raises(ConfigError, match=r"write: piano >= 0\.2 and piano <= 0\.3"):
+        parse(text, TAGS)
+
+
+def test_text_beside_a_tag_is_told_where_text_belongs():
+    with pytest.raises(UnknownNameError, match="piano holds a number, and text is compared with path, "):
+        parse("piano > 'x'", TAGS)
+
+
 def test_number_may_stand_on_the_left():
     assert where("0.2 >= guitar") == ('"guitar" <= CAST(? AS FLOAT)', (0.2,))
 

@@ -223,6 +223,7 @@ def test_page_finds_what_sounds_like_a_file(page):
     page.get_by_role("button", name="Find what sounds like").click()
     page.locator("#tracks tbody tr").first.wait_for(timeout=60_000)
     assert page.locator("#tracks tbody th").first.inner_text().endswith("3000.wav")
+    assert page.locator("#tracks tbody td").first.inner_text() == "1.00"
 
 
 def test_page_wants_a_sound_first(page):

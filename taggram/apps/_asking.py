@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from taggram.apps._outputs import SCORE_DIGITS, ListFormat, TableFormat, open_output
+from taggram.apps._outputs import SCORE_DIGITS, ListFormat, TableFormat, format_of, open_output
 from taggram.apps._progress import FileProgress, say
 from taggram.catalogue.asking import Catalogue
 from taggram.errors import ConfigError, printable
@@ -21,20 +21,20 @@ from taggram.errors import ConfigError, printable
 if TYPE_CHECKING:
     from taggram.catalogue.duplicates import Same
     from taggram.catalogue.similar import Search
-    from taggram.catalogue.statistics import Statistics
+    from taggram.catalogue.statistics import LayerFacts, Statistics
 
 Track = dict[str, Any]
 ESCAPED = re.compile(r"\\udc[89a-f][0-9a-f]")  # a byte that is no UTF-8, as the catalogue has it
 
 
-def run_find(folder: Path, expression: str, *, layer: str | None, kind: ListFormat, out: Path | None) -> bool:
+def run_find(folder: Path, expression: str, *, layer: str | None, kind: ListFormat | None, out: Path | None) -> bool:
     """Find tracks by their tags, and write them.
 
     Args:
         folder: of the catalogue.
         expression: what is asked.
         layer: whose results are asked; None is those of the last run.
-        kind: the format.
+        kind: the format; None is the one that the name of the file asks for, or text.
         out: the file that is written, or None for standard output.
 
     Returns:
@@ -47,6 +47,7 @@ def run_find(folder: Path, expression: str, *, layer: str | None, kind: ListForm
         MissingExtraError: duckdb or pyarrow is not installed.
     """
     check_output(out)
+    kind = format_of(kind, ListFormat, out)
     with Catalogue(folder, layer=layer) as catalogue:
         query = catalogue.parse(expression)
         tracks = catalogue.find(query, also=("duration_s",) if kind is ListFormat.m3u else ())
@@ -64,7 +65,7 @@ def run_similar(
     model: str | None,
     kit: str | None,
     device: str,
-    kind: ListFormat,
+    kind: ListFormat | None,
     out: Path | None,
 ) -> bool:
     """Find tracks that sound like one, and write them.
@@ -79,7 +80,7 @@ def run_similar(
         model: where the model lies now, or None.
         kit: where the kit lies now, or None.
         device: what torch computes on.
-        kind: the format.
+        kind: the format; None is the one that the name of the file asks for, or text.
         out: the file that is written, or None for standard output.
 
     Returns:
@@ -92,6 +93,7 @@ def run_similar(
         MissingExtraError: duckdb, pyarrow or usearch is not installed.
     """
     check_output(out)
+    kind = format_of(kind, ListFormat, out)
     with Catalogue(folder, layer=layer, model=model, kit=kit, device=device) as catalogue, _on_screen() as told:
         found = catalogue.similar(file, n=n, min_score=min_score, search=cast("Search", search), told=told)
         _say_recall(catalogue)
@@ -107,7 +109,7 @@ def run_duplicates(
     min_score: float,
     search: str,
     layer: str | None,
-    kind: TableFormat,
+    kind: TableFormat | None,
     out: Path | None,
 ) -> None:
     """Find files that are there more than once, and write them in groups.
@@ -118,7 +120,7 @@ def run_duplicates(
         min_score: least cosine of two that sound the same.
         search: "auto", "exact" or "index".
         layer: whose results are asked; None is those of the last run.
-        kind: the format.
+        kind: the format; None is the one that the name of the file asks for, or text.
         out: the file that is written, or None for standard output.
 
     Raises:
@@ -126,6 +128,7 @@ def run_duplicates(
         ConfigError: a setting makes no sense.
         MissingExtraError: duckdb, pyarrow or usearch is not installed.
     """
+    kind = format_of(kind, TableFormat, out)
     with Catalogue(folder, layer=layer) as catalogue, open_output(out) as stream, _on_screen() as told:
         groups = catalogue.duplicates(
             same=cast("Same | None", same), min_score=min_score, search=cast("Search", search), told=told
@@ -149,14 +152,16 @@ def run_duplicates(
         say("no file is there more than once.")
 
 
-def run_statistics(folder: Path, *, threshold: float, layer: str | None, kind: TableFormat, out: Path | None) -> None:
+def run_statistics(
+    folder: Path, *, threshold: float, layer: str | None, kind: TableFormat | None, out: Path | None
+) -> None:
     """Count and average over a catalogue, and write that.
 
     Args:
         folder: of the catalogue.
         threshold: from which score on a file counts for a tag.
         layer: whose results are asked; None is those of the last run.
-        kind: the format; CSV has the tags alone.
+        kind: the format; CSV has the tags alone. None is the one that the name of the file asks for, or text.
         out: the file that is written, or None for standard output.
 
     Raises:
@@ -165,6 +170,7 @@ def run_statistics(folder: Path, *, threshold: float, layer: str | None, kind: T
         MissingExtraError: duckdb or pyarrow is not installed.
     """
     check_output(out)
+    kind = format_of(kind, TableFormat, out)
     with Catalogue(folder, layer=layer) as catalogue, _on_screen() as told:
         found = catalogue.statistics(threshold=threshold, told=told)
     with open_output(out) as stream:
@@ -307,8 +313,9 @@ def _write_statistics(stream: TextIO, found: Statistics) -> None:
     lines = [
         f"model\t{printable(found.model)} ({printable(found.layer)})",
         f"files\t{found.n_files:,}, of which {found.n_failed:,} failed and {found.n_copies:,} are copies",
-        f"sound\t{found.hours:,.1f} hours, {found.n_bytes / 1e9:,.2f} GB",
+        f"sound\t{_length(found.hours)}, {_size(found.n_bytes)}",
         *(f"failed\t{n:,} with {printable(error)}" for error, n in found.errors.items()),
+        *(_layer_line(one) for one in found.layers if len(found.layers) > 1),
     ]
     stream.writelines(f"{line}\n" for line in lines)
     head, *rows = _tag_rows(found, ".2f")
@@ -316,6 +323,20 @@ def _write_statistics(stream: TextIO, found: Statistics) -> None:
     stream.write("\n" + "  ".join([f"{head[0]:{width}}", *(f"{name:>6}" for name in head[1:])]) + "\n")
     for row in rows:
         stream.write("  ".join([f"{printable(row[0]):{width}}", *(f"{value:>6}" for value in row[1:])]) + "\n")
+
+
+def _length(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.2f} MB"
+
+
+def _layer_line(one: LayerFacts) -> str:
+    """Name a layer, with what its results differ in from the others."""
+    differs = ", ".join(f"{name}={'none' if value is None else value}" for name, value in one.differs.items())
+    return f"layer\t{printable(one.layer)}: {one.n_files:,} files, {printable(differs)}"
 
 
 def _tag_rows(found: Statistics, how: str) -> list[list[str]]:

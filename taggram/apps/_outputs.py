@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
 
 from taggram._files import written_aside
 from taggram.apps._parquet import ParquetEmbeddings, ParquetTags, load_pyarrow
@@ -54,6 +54,35 @@ class TableFormat(StrEnum):
     text = "text"
     json = "json"
     csv = "csv"
+
+
+OF_SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".m3u": "m3u", ".m3u8": "m3u"}
+Kind = TypeVar("Kind", ListFormat, TableFormat)
+
+
+def format_of(kind: Kind | None, kinds: type[Kind], out: Path | None) -> Kind:
+    """Say how something is written.
+
+    Args:
+        kind: the format that was asked for; None is the one that the name of the file ends in, or else text.
+        kinds: those that there are.
+        out: the file, or None for standard output.
+
+    Returns:
+        The format.
+
+    Raises:
+        ConfigError: a playlist is asked for by the name of the file, and this can be none.
+    """
+    if kind is not None:
+        return kind
+    wanted = OF_SUFFIXES.get("" if out is None else out.suffix.lower(), "text")
+    if wanted not in kinds.__members__:
+        raise ConfigError(
+            f"--out {printable(str(out))} is called like a playlist, which this cannot be; --format says how it is "
+            f"written: {', '.join(kinds)}."
+        )
+    return kinds(wanted)
 
 
 class TagWriter:

@@ -69,7 +69,7 @@ class _MakesTheRest(TyperGroup):
 
 
 catalogue_app = typer.Typer(
-    cls=_MakesTheRest, no_args_is_help=True, subcommand_metavar="PATH... --out FOLDER | COMMAND FOLDER",
+    cls=_MakesTheRest, no_args_is_help=True, subcommand_metavar="PATH... --out FOLDER | COMMAND CATALOGUE",
     help="Tag a whole collection into a folder that can be asked; it goes on where it stopped. All options:"
     " `taggram catalogue make --help`. A folder of music that is called like one of the commands below is written"
     " ./stats.",
@@ -129,7 +129,15 @@ OfCatalogue = Annotated[Path, Argument(metavar="CATALOGUE", help="The folder tha
 OutFile = Annotated[Path | None, Option("--out", metavar="FILE", help="Write here and not to standard output.")]
 Layer = Annotated[
     str | None,
-    Option("--layer", metavar="LAYER", help="Results of another model in the catalogue (default: the last run's)."),
+    Option(
+        "--layer",
+        metavar="LAYER",
+        help="Results of another model in the catalogue, by a start of their name (default: the last run's);"
+        " `taggram catalogue stats` lists them.",
+    ),
+]
+TrackFormat = Annotated[
+    ListFormat | None, Option("--format", help="How tracks are written (default: as --out ends, or text).")
 ]
 SearchBy = Annotated[
     str,
@@ -865,9 +873,7 @@ def make(
 
 
 @catalogue_app.command("compact")
-def compact_catalogue(
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="The catalogue.")], layer: Layer = None
-) -> None:
+def compact_catalogue(folder: OfCatalogue, layer: Layer = None) -> None:
     """Merge the small parts of a catalogue into few large ones."""
     from taggram.apps._cataloguing import run_compacting
 
@@ -881,9 +887,10 @@ def catalogue_stats(
         float, Option("--threshold", metavar="SCORE", help="Count files with at least this score for each tag.")
     ] = 0.5,
     layer: Layer = None,
-    kind: Annotated[TableFormat, Option("--format", help="How it is written; CSV has the tags alone.")] = (
-        TableFormat.text
-    ),
+    kind: Annotated[
+        TableFormat | None,
+        Option("--format", help="How it is written (default: as --out ends, or text); CSV has the tags alone."),
+    ] = None,
     out: OutFile = None,
 ) -> None:
     """Say what a catalogue holds: files, hours, failures, and the spread of the scores of each tag."""
@@ -921,7 +928,7 @@ def find(
         str, Argument(metavar="EXPR", help="Comparisons of tags and columns with and, or, not; then order by, limit.")
     ],
     layer: Layer = None,
-    kind: Annotated[ListFormat, Option("--format", help="How tracks are written.")] = ListFormat.text,
+    kind: TrackFormat = None,
     out: OutFile = None,
 ) -> None:
     """Find tracks by their tags.
@@ -939,7 +946,7 @@ def find(
 @app.command()
 def similar(
     catalogue: OfCatalogue,
-    file: Annotated[str, Argument(metavar="FILE", help="A sound, in the catalogue or not.")],
+    file: Annotated[str, Argument(metavar="FILE", help="A sound, in the catalogue or not, or an address.")],
     n: Annotated[int, Option("-n", min=1, metavar="N", help="How many tracks.")] = 10,
     min_score: Annotated[
         float, Option("--min-score", min=-1, max=1, metavar="SCORE", help="Least cosine of the embeddings.")
@@ -953,7 +960,7 @@ def similar(
         str | None, Option("--kit", metavar="FILE", help="Where the catalogue's kit lies, if it was moved.")
     ] = None,
     device: Device = "auto",
-    kind: Annotated[ListFormat, Option("--format", help="How tracks are written.")] = ListFormat.text,
+    kind: TrackFormat = None,
     out: OutFile = None,
 ) -> None:
     """Find the tracks of a catalogue that sound like a file, the most alike first."""
@@ -978,7 +985,9 @@ def duplicates(
     ] = 0.99,
     search: SearchBy = "auto",
     layer: Layer = None,
-    kind: Annotated[TableFormat, Option("--format", help="How groups are written.")] = TableFormat.text,
+    kind: Annotated[
+        TableFormat | None, Option("--format", help="How groups are written (default: as --out ends, or text).")
+    ] = None,
     out: OutFile = None,
 ) -> None:
     """Find files that are in a catalogue more than once: the same bytes, or another encoding of the same sound."""

@@ -88,8 +88,8 @@ function show(clientX, clientY) {
   name.style.display = i < 0 ? 'none' : 'block';
   if (i < 0) return;
   const order = [...data.tags.keys()].sort((a, b) => scores[i * nTags + b] - scores[i * nTags + a]).slice(0, 3);
-  if (chosen >= 0 && !order.includes(chosen)) order.push(chosen);
-  const tags = order.map(t => `${data.tags[t]} ${(scores[i * nTags + t] / 255).toFixed(2)}`);
+  const named = chosen < 0 ? order : [chosen, ...order.filter(t => t !== chosen)];  // what its colour means goes first
+  const tags = named.map(t => `${data.tags[t]} ${(scores[i * nTags + t] / 255).toFixed(2)}`);
   name.textContent = `${data.paths[i]}\n${tags.join(', ')}`;
   const frame = box.getBoundingClientRect(), x = clientX - frame.left, y = clientY - frame.top;
   name.style.left = `${Math.max(0, Math.min(x + 14, frame.width - name.offsetWidth - 4))}px`;

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike, fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taggram.errors import CatalogueError, printable
+from taggram._stores import is_address, without_password
+from taggram.catalogue._stores import at_hand
+from taggram.errors import AudioError, CatalogueError, TaggramError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,19 +46,21 @@ class Embedder:
 
         Args:
             card: of the catalogue.
-            source: the sound.
+            source: the sound; one at an address is fetched.
 
         Returns:
             (size,) float32.
 
         Raises:
-            AudioError: the sound cannot be read or used.
+            AudioError: the sound cannot be fetched, read or used.
             CatalogueError: the model is not where it was, or has other weights.
+            ConfigError: there is no such kind of store.
+            MissingExtraError: the package for the store is not installed.
         """
-        with self._lock:
+        with _fetched(source) as here, self._lock:
             if self._tagger is None:
                 self._tagger = self._load(card)
-            return embedding_of(self._tagger, source)
+            return embedding_of(self._tagger, here)
 
     def _load(self, card: Mapping[str, Any]) -> Tagger:
         from taggram.tagger import Tagger
@@ -71,6 +76,29 @@ class Embedder:
                 "and `taggram catalogue` with these makes a layer of their own."
             )
         return tagger
+
+
+@contextlib.contextmanager
+def _fetched(source: Source) -> Iterator[Source]:
+    """Have a sound at hand; errors name the address that it was fetched from."""
+    if not (isinstance(source, str) and is_address(source)):
+        yield source
+        return
+    shown = without_password(source)
+    with contextlib.ExitStack() as stack:
+        try:
+            here = stack.enter_context(at_hand(source))
+        except TaggramError:
+            raise
+        except FileNotFoundError as error:
+            raise AudioError("there is nothing at that address.", shown) from error
+        except Exception as error:  # each kind of store has errors of its own
+            reason = printable(without_password(str(error))) or type(error).__name__
+            raise AudioError(f"it cannot be fetched: {reason}", shown) from error
+        try:
+            yield here
+        except AudioError as error:
+            raise AudioError(error.reason, shown) from error
 
 
 def embedding_of(tagger: Tagger, source: Source) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from taggram.catalogue._folder import (
     read_changes,
     sync_folder,
 )
-from taggram.errors import CatalogueError, did_you_mean, printable
+from taggram.errors import CatalogueError, UnknownLayerError, did_you_mean, printable
 
 
 def end_change(folder: Path) -> tuple[dict[str, Facts], int]:
@@ -122,22 +122,50 @@ def find_layer(top: Path, layer: str | None) -> Path:
 
     Args:
         top: of the catalogue.
-        layer: name of a layer; None is the one in that folder itself.
+        layer: name of a layer, or a start of it that fits no other; None is the one in that folder itself.
 
     Returns:
         A folder.
 
     Raises:
-        CatalogueError: there is no such layer.
+        CatalogueError: there is no catalogue.
+        UnknownLayerError: there is no such layer, or several.
     """
     own = read_card(top)["layer"] if layer is None or (top / CARD).exists() else None
     if layer in (None, own):
         return top
-    known = [*([] if own is None else [own]), *layers_of(top)]
-    if layer not in known:
-        near = did_you_mean(layer, known)
-        raise CatalogueError(f"{printable(str(top))} has no layer {layer!r}.{near} It has {', '.join(known)}.")
-    return top / LAYERS / layer
+    known = names_of_layers(top)
+    fitting = [layer] if layer in known else [name for name in known if name.startswith(layer)]
+    if len(fitting) != 1:
+        raise _unknown_layer(top, layer, fitting, known)
+    return top if fitting[0] == own else top / LAYERS / fitting[0]
+
+
+def names_of_layers(top: Path) -> list[str]:
+    """List all results of a catalogue.
+
+    Args:
+        top: of the catalogue.
+
+    Returns:
+        Their names: the one in that folder itself, then those in layers/, sorted.
+
+    Raises:
+        CatalogueError: the card is damaged.
+    """
+    own = [read_card(top)["layer"]] if (top / CARD).exists() else []
+    return [*own, *(name for name in layers_of(top) if name not in own)]
+
+
+def _unknown_layer(top: Path, layer: str, fitting: list[str], known: list[str]) -> UnknownLayerError:
+    place = printable(str(top))
+    if fitting:
+        return UnknownLayerError(
+            f"{place} has {len(fitting)} layers whose names begin with {layer!r}: {', '.join(fitting)}. "
+            f"`taggram catalogue stats {place}` shows what they differ in."
+        )
+    near = did_you_mean(layer, known)
+    return UnknownLayerError(f"{place} has no layer {layer!r}.{near} It has {', '.join(known) or 'none'}.")
 
 
 def refuse_layer(folder: Path) -> None:

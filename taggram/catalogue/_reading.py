@@ -7,17 +7,30 @@ ones removed after it. So a part that is named lies in one of the two, or the jo
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taggram.catalogue._folder import ASIDE, CARD, LAYERS, MANIFEST, PARTS, Facts, read_card, read_manifest
+from taggram._processes import n_cores
+from taggram.catalogue._folder import (
+    ASIDE,
+    CARD,
+    LAYERS,
+    MANIFEST,
+    PARTS,
+    Facts,
+    read_card,
+    read_manifest,
+    sha256_of,
+)
 from taggram.catalogue._layers import find_layer
-from taggram.errors import PartsChangedError, printable
+from taggram.errors import PartsChangedError, UnreadablePartError, printable
 
 Found = TypeVar("Found")
 MOST_ATTEMPTS = 5  # to read parts that are merged meanwhile
@@ -34,12 +47,14 @@ class CatalogueFiles:
         card: what its catalogue.json holds.
         parts: its Parquet files, in order.
         sums: sha256 of each part, as the journal has it.
+        n_rows: how many rows all parts have, as the journal has it.
     """
 
     folder: Path
     card: dict[str, Any]
     parts: list[Path]
     sums: list[str]
+    n_rows: int
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -58,13 +73,15 @@ def open_catalogue(folder: str | PathLike[str], layer: str | None = None) -> Cat
 
     Args:
         folder: of the catalogue.
-        layer: one of its layers, such as "musicnn.msd-1a2b3c4d"; None is that of the last run.
+        layer: one of its layers, such as "musicnn.msd-1a2b3c4d", or a start of its name that fits no other; None is
+            that of the last run.
 
     Returns:
         Where its parts are, and what is in them.
 
     Raises:
-        CatalogueError: there is none, it has no such layer, a part is missing, or it is damaged or too new.
+        CatalogueError: there is none, a part is missing, or it is damaged or too new.
+        UnknownLayerError: it has no such layer, or several.
     """
     for _ in range(MOST_LOOKS - 1):
         with contextlib.suppress(PartsChangedError):
@@ -80,10 +97,12 @@ def _look(top: Path, layer: str | None) -> CatalogueFiles:
     card = _read_card(place)
     state, _ = read_manifest(place / MANIFEST)
     parts = [_find_part(place, name, state[name]) for name in sorted(state)]
-    is_one = card["layer"] == (layer or own["layer"]) and _read_card(place) == card
+    is_it = card["layer"] == own["layer"] if layer is None else card["layer"].startswith(layer)
+    is_one = is_it and _read_card(place) == card
     if not is_one or not (place / MANIFEST).exists():
         raise _changed(place, f"its {MANIFEST} is missing")
-    return CatalogueFiles(place, card, parts, [state[name]["sha256"] for name in sorted(state)])
+    sums = [state[name]["sha256"] for name in sorted(state)]
+    return CatalogueFiles(place, card, parts, sums, sum(facts["rows"] for facts in state.values()))
 
 
 def _find_part(folder: Path, name: str, facts: Facts) -> Path:
@@ -146,8 +165,13 @@ class Reader:
         """
         for _ in range(MOST_ATTEMPTS - 1):
             with contextlib.suppress(PartsChangedError):
-                return ask(self.files())
-        return ask(self.files())
+                return self._ask(ask)
+        return self._ask(ask)
+
+    def _ask(self, ask: Callable[[CatalogueFiles], Found]) -> Found:
+        files = self.files()
+        with self._naming_damage(files):
+            return ask(files)
 
     def each(self, ask: Callable[[CatalogueFiles], Iterator[Found]]) -> Iterator[Found]:
         """Ask for things one by one.
@@ -164,7 +188,47 @@ class Reader:
         """
 
         def begin(files: CatalogueFiles) -> Iterator[Found]:
-            found = ask(files)
+            found = self._naming_each(files, ask(files))
             return itertools.chain(list(itertools.islice(found, 1)), found)
 
         yield from self.again(begin)
+
+    def _naming_each(self, files: CatalogueFiles, found: Iterator[Found]) -> Iterator[Found]:
+        with self._naming_damage(files):
+            yield from found
+
+    @contextlib.contextmanager
+    def _naming_damage(self, files: CatalogueFiles) -> Iterator[None]:
+        """Say which parts are damaged, where reading fails: what the libraries say of it names none."""
+        try:
+            yield
+        except UnreadablePartError as error:
+            damaged = _damaged_of(files)
+            if self.files() != files:
+                raise _changed(files.folder, "parts were merged while they were read") from error
+            if not damaged:
+                raise
+            raise _damaged(files.folder, damaged) from error
+
+
+def _damaged_of(files: CatalogueFiles) -> list[Path]:
+    """List the parts whose bytes are not those that the journal has."""
+
+    def is_damaged(part: Path, digest: str) -> bool:
+        try:
+            return sha256_of(part) != digest
+        except OSError as error:  # what is gone shows in the journal; what may not be read is told by who tried first
+            return error.errno == errno.EIO  # such as a bad sector
+
+    with ThreadPoolExecutor(n_cores()) as pool:
+        bad = list(pool.map(is_damaged, files.parts, files.sums))
+    return [part for part, is_bad in zip(files.parts, bad) if is_bad]
+
+
+def _damaged(folder: Path, parts: Sequence[Path]) -> UnreadablePartError:
+    names = ", ".join(printable(part.name) for part in parts)
+    which = f"the part {names} is" if len(parts) == 1 else f"the parts {names} are"
+    return UnreadablePartError(
+        f"{printable(str(folder))}: {which} damaged, and cannot be read. `taggram catalogue` on the same files makes "
+        "good what is damaged."
+    )

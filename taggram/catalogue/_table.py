@@ -21,7 +21,13 @@ from taggram._files import utf8
 from taggram._processes import n_cores
 from taggram.catalogue._folder import LAYERS, PARTS
 from taggram.catalogue.rows import NUMBER_OF_ROW
-from taggram.errors import CatalogueError, PartsChangedError, TooLongQuestionError, printable
+from taggram.errors import (
+    CatalogueError,
+    PartsChangedError,
+    TooLongQuestionError,
+    UnreadablePartError,
+    printable,
+)
 
 MEMORY_MB = 2_000  # of DuckDB; what needs more goes through temporary files
 CHUNK_ROWS = 2_000
@@ -96,9 +102,10 @@ class Table:
             A row after the other.
 
         Raises:
-            CatalogueError: a part cannot be read, or the question needs more memory than is allowed.
+            CatalogueError: the question needs more memory than is allowed.
             PartsChangedError: a part is gone, since parts were merged meanwhile.
             TooLongQuestionError: it takes too long, or was stopped.
+            UnreadablePartError: DuckDB fails, as it does in many ways on a damaged part.
         """
         if self._is_closed:
             raise CatalogueError(f"{printable(str(self._folder))} was closed; open it again to ask.")
@@ -128,10 +135,10 @@ class Table:
         if isinstance(error, self._duckdb.OutOfMemoryException):
             return CatalogueError(f"the question needs more memory than it may take: {reason}. Ask for less.")
         if isinstance(error, self._duckdb.IOException | self._duckdb.InvalidInputException):
-            return CatalogueError(
+            return UnreadablePartError(
                 f"{place} cannot be read: {reason}. `taggram catalogue` on the same files makes good what is damaged."
             )
-        return CatalogueError(f"{place} cannot be asked this: {reason}.")
+        return UnreadablePartError(f"{place} cannot be asked this: {reason}.")
 
     def rows_at(
         self, parts: Sequence[Path], starts: NDArray[np.int64], numbers: NDArray[np.int64], columns: Sequence[str]

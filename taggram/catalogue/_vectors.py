@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from taggram._files import ASIDE, written_aside
 from taggram._processes import n_cores
 from taggram.catalogue.rows import load_pyarrow
-from taggram.errors import CatalogueError, ConfigError, PartsChangedError, printable
+from taggram.errors import CatalogueError, ConfigError, PartsChangedError, UnreadablePartError, printable
 
 CACHE = "cache"  # folder in that of the catalogue
 SUFFIX = ".f32"
@@ -198,7 +198,8 @@ class UnitVectors:
 
     def _decode(self, part: int) -> Iterator[Vectors]:
         """Read the embeddings of a part, a batch after the other, and give them the length 1."""
-        with _readable(), load_pyarrow().parquet.ParquetFile(self.parts[part]) as file:
+        pq = load_pyarrow().parquet
+        with _readable(), pq.ParquetFile(self.parts[part], page_checksum_verification=True) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=["embedding"]):
                 column = batch["embedding"]
                 found = np.full((len(column), self.size), np.nan, np.float32)
@@ -244,9 +245,9 @@ def unit(vector: NDArray[Any], size: int) -> Vectors:
 
 
 def _units(vectors: Vectors) -> Vectors:
-    """Give vectors the length 1, and make NaN of those that have none."""
+    """Give vectors the length 1, and make NaN of those that have none, or one that is too large for 32 bits."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    is_one = np.isfinite(lengths) & (lengths > 0)
+    is_one = (lengths > 0) & (lengths <= np.finfo(np.float32).max)
     vectors[~is_one] = np.nan
     vectors[is_one] /= lengths[is_one, None].astype(np.float32)
     return vectors
@@ -267,7 +268,7 @@ def _readable() -> Iterator[None]:
     except FileNotFoundError as error:
         raise PartsChangedError("parts of the catalogue were merged while they were read; ask again.") from error
     except (OSError, ValueError, load_pyarrow().ArrowException) as error:
-        raise CatalogueError(
+        raise UnreadablePartError(
             f"a part of the catalogue cannot be read: {printable(str(error))}. `taggram catalogue` on the same files "
             "makes good what is damaged."
         ) from error

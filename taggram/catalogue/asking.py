@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 from taggram._checks import check_choice, check_count
 from taggram._files import utf8
+from taggram._stores import is_address
 from taggram.catalogue._embedder import Embedder
 from taggram.catalogue._embeddings import Embeddings
 from taggram.catalogue._neighbours import Neighbours
@@ -51,7 +52,7 @@ class Catalogue:
 
     Args:
         folder: of the catalogue, as `taggram catalogue PATH... --out FOLDER` made it.
-        layer: whose results are asked; None is those of the last run.
+        layer: whose results are asked, by its name or a start of it that fits no other; None is those of the last run.
         model: where the model lies now, if it is a file that was moved since.
         kit: where the kit lies now, likewise.
         device: what the network computes on that embeds sound which is not in the catalogue.
@@ -60,7 +61,8 @@ class Catalogue:
         memory_mb: memory that these may take, in MB (1,000,000 bytes); what needs more goes through temporary files.
 
     Raises:
-        CatalogueError: there is no catalogue, or it is damaged or too new, or has no such layer.
+        CatalogueError: there is no catalogue, or it is damaged or too new.
+        UnknownLayerError: it has no such layer, or several.
         ConfigError: a limit is not above 0.
         MissingExtraError: duckdb or pyarrow is not installed.
     """
@@ -86,6 +88,9 @@ class Catalogue:
         self._table = Table(self.folder, timeout_s, n_threads=n_threads, memory_mb=memory_mb)
         self._embedder = Embedder(model, kit, device)
         self._embeddings = Embeddings(self.folder / CACHE / self.layer)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({str(self.folder)!r}, layer={self.layer!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -202,8 +207,9 @@ class Catalogue:
         """Find tracks that sound like one.
 
         Args:
-            source: a path, bytes, a file opened in binary mode, or (samples, sample_rate). A file that is in the
-                catalogue and did not change since is not decoded again, and is not among the answers.
+            source: a path, an address such as s3://bucket/song.mp3, bytes, a file opened in binary mode, or (samples,
+                sample_rate). A file that is in the catalogue and did not change since is not decoded again, and is not
+                among the answers; one at an address is taken for unchanged.
             n: how many.
             min_score: least cosine, -1 to 1.
             search: "exact" compares every track; "index" asks an index of usearch, which misses some, and is built or
@@ -215,10 +221,10 @@ class Catalogue:
             The nearest, the most alike first.
 
         Raises:
-            ConfigError: a setting makes no sense.
-            AudioError: the sound cannot be read or used.
+            ConfigError: a setting makes no sense, or there is no such kind of store.
+            AudioError: the sound cannot be fetched, read or used.
             CatalogueError: a part cannot be read, or the catalogue is by other weights than those at hand.
-            MissingExtraError: an index is wanted and usearch is not installed.
+            MissingExtraError: an index is wanted and usearch is not installed, or the package for a store.
         """
         check_wish(n, min_score, search)  # before the sound is decoded
         known, vector = self._known(source)
@@ -279,8 +285,10 @@ class Catalogue:
             (size,) float32.
 
         Raises:
-            AudioError: the sound cannot be read or used.
+            AudioError: the sound cannot be fetched, read or used.
             CatalogueError: the catalogue is by other weights than those at hand.
+            ConfigError: there is no such kind of store.
+            MissingExtraError: the package for the store is not installed.
         """
         return self._embedder.embed(self.card, source)
 
@@ -342,9 +350,7 @@ class Catalogue:
             ConfigError: the threshold is no number.
             CatalogueError: a part cannot be read.
         """
-        return self._reader.again(
-            lambda files: compute_statistics(self._table, files.parts, files.card, files.columns, threshold, told)
-        )
+        return self._reader.again(lambda files: compute_statistics(self._table, self.folder, files, threshold, told))
 
     def map(
         self, *, n: int | None = None, seed: int = 0, tag: str | None = None, told: Told | None = None
@@ -391,7 +397,8 @@ class Catalogue:
         if not isinstance(source, str | PathLike):
             return None, None
         place = fsdecode(source)
-        for path in dict.fromkeys((place, os.path.abspath(place))):  # noqa: PTH100 (of bytes that may be no UTF-8)
+        whole = place if is_address(place) else os.path.abspath(place)  # noqa: PTH100 (of bytes that may be no UTF-8)
+        for path in dict.fromkeys((place, whole)):
             row = self._row_of(utf8(path))
             if row is not None:
                 size, modified_us, embedding = row

@@ -42,6 +42,7 @@ COLUMNS = {
     "weights": TEXT, "notes": LIST, "error": TEXT,
 }  # fmt: skip
 """Columns that can be asked for beside tags, and what they hold."""
+OF_TEXT = ", ".join(name for name, kind in COLUMNS.items() if kind in (TEXT, TIME, LIST))
 KEYWORDS = frozenset({"and", "or", "not", "order", "by", "asc", "desc", "limit", "contains"})
 UNLIKE = "IS DISTINCT FROM"  # also what is not there at all
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": UNLIKE, "<>": UNLIKE}
@@ -139,7 +140,7 @@ def column_of(name: str, tags: Mapping[str, str]) -> Column:
     return Column(tags[name], NUMBER, is_tag=True)
 
 
-def parse(text: str, tags: Mapping[str, str], *, listed_by: str = "`taggram catalogue stats FOLDER` shows") -> Query:
+def parse(text: str, tags: Mapping[str, str], *, listed_by: str = "`taggram catalogue stats CATALOGUE` shows") -> Query:
     """Understand an expression.
 
     Args:
@@ -243,14 +244,16 @@ class _Parser:
         left = self._value(None) if text is None else text
         operator = self._now
         if operator.keyword != "contains" and operator.text not in OPERATORS:
-            self._fail("wanted one of < <= > >= = != contains" + self._quotes_hint())
+            self._fail("wanted one of < <= > >= = != contains" + (self._between_hint() or self._quotes_hint()))
         self._place += 1
         right = self._value(left)
+        if self._now.kind == "sign" and self._now.text in OPERATORS:
+            hint = self._chain_hint() if isinstance(right, Column) else ""
+            self._fail("wanted one sign in each comparison" + hint)
         if isinstance(left, Column):
             return self._compare(left, operator, right)
         if isinstance(right, Column) and operator.text in OPERATORS:
-            turned = operator.text.translate(str.maketrans("<>", "><")) if operator.text != "<>" else "<>"
-            return self._compare(right, _Token("sign", turned, operator.at), left)
+            return self._compare(right, _Token("sign", _turned(operator.text), operator.at), left)
         return self._fail("wanted a tag or a column on one side", operator)
 
     def _text_on_the_left(self) -> str | None:
@@ -311,7 +314,7 @@ class _Parser:
             self._place += 1
             return utf8(token.content)
         if token.kind == "quoted" or (token.kind == "word" and not token.keyword):
-            return self._named()
+            return self._named(left if token.kind == "quoted" else None)
         if is_text:
             return self._fail("wanted a text in quotes")
         return self._fail(
@@ -356,24 +359,26 @@ class _Parser:
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
-    def _named(self) -> Column:
-        """Read the name of a tag or of a column."""
+    def _named(self, left: Column | float | str | None = None) -> Column:
+        """Read the name of a tag or of a column; in quotes it may have been meant as text, beside what holds none."""
         token = self._now
         found = self._find(token.content)
         if found is None:
             hint = self._quotes_hint()
             if hint:
                 self._fail("wanted a tag or a column" + hint)
-            raise unknown_name(
-                "tag or column", _shortened(token.content), [*self._tags, *COLUMNS],
-                f"{self._listed_by} all {len(self._tags)} tags; columns are {', '.join(COLUMNS)}",
-            )  # fmt: skip
+            about = f"{self._listed_by} all {len(self._tags)} tags; columns are {', '.join(COLUMNS)}"
+            if isinstance(left, Column):
+                about = f"{left.name} holds a number, and text is compared with {OF_TEXT} alone; {about}"
+            raise unknown_name("tag or column", _shortened(token.content), [*self._tags, *COLUMNS], about)
         self._place += 1
         return self._columns.setdefault(found.name, found)
 
     def _find(self, name: str) -> Column | None:
-        if name in COLUMNS:
-            return Column(name, COLUMNS[name])
+        """Find a column or a tag: the one of just this name, else of this name in other letters; columns go first."""
+        column = name if name in self._tags else name.lower()
+        if column in COLUMNS:
+            return Column(column, COLUMNS[column])
         for one in (name, name.removeprefix(TAG_PREFIX)):
             same = [one] if one in self._tags else self._without_case.get(one.casefold(), [])
             if len(same) == 1:
@@ -394,6 +399,23 @@ class _Parser:
                 if len(words) > 1 and place >= self._place and self._find(" ".join(words)):
                     return f'; a name with blanks stands in quotes: "{" ".join(words)}"'
         return ""
+
+    def _between_hint(self) -> str:
+        """Say how `piano between 0.2 and 0.3` is written."""
+        if self._now.text.lower() != "between":
+            return ""
+        name, _, low, _, high = self._five(self._place - 1)
+        return f"; write: {name} >= {low or '0.2'} and {name} <= {high or '0.3'}"
+
+    def _chain_hint(self) -> str:
+        """Say how `0.2 <= piano <= 0.3` is written."""
+        low, sign, name, other, high = self._five(self._place - 3)
+        return f"; write: {name} {_turned(sign)} {low} and {name} {other} {high or '0.3'}"
+
+    def _five(self, first: int) -> list[str]:
+        """Give what five tokens say, "" beyond the last."""
+        texts = [_shortened(token.text) for token in self._tokens[first : first + 5]]
+        return texts + [""] * (5 - len(texts))
 
     def _is_plain_word(self, place: int) -> bool:
         return self._tokens[place].kind == "word" and not self._tokens[place].keyword
@@ -438,6 +460,11 @@ class _Parser:
         if token.kind == "end":
             came = "ends too soon"
         raise ConfigError(f"the expression {came}; {wanted}. {EXAMPLE}")
+
+
+def _turned(sign: str) -> str:
+    """Turn a sign around, as its sides change places."""
+    return sign if sign == "<>" else sign.translate(str.maketrans("<>", "><"))
 
 
 def _shortened(text: str) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taggram.catalogue._layers import names_of_layers
+from taggram.catalogue._reading import CatalogueFiles, open_catalogue
 from taggram.catalogue._table import Table
 from taggram.catalogue._vectors import Told
 from taggram.catalogue.expression import LARGEST_FLOAT, NUMBER, Column
@@ -16,6 +18,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 THRESHOLD = 0.5
 TAGS_AT_ONCE = 8  # so that the scores of millions of files need not be in memory for all tags
 MOST_ERRORS = 20
+WEIGHTS_DIGITS = 8  # of a sha256 that are shown
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,22 @@ class TagStatistics:
 
 
 @dataclass(frozen=True)
+class LayerFacts:
+    """Results that a catalogue has.
+
+    Attributes:
+        layer: their name.
+        n_files: files, with those that failed.
+        differs: settings in which the layers of the catalogue differ from each other; the weights, of which these are
+            the first digits of their sha256, are among them.
+    """
+
+    layer: str
+    n_files: int
+    differs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What a catalogue holds.
 
@@ -50,6 +69,7 @@ class Statistics:
         errors: what went wrong, and with how many files; the commonest first, and at most twenty of them.
         threshold: from which score on a file counts for a tag.
         tags: of each tag, in the model's order.
+        layers: all results that the catalogue has, those of the last run first.
     """
 
     model: str
@@ -62,23 +82,18 @@ class Statistics:
     errors: Mapping[str, int]
     threshold: float
     tags: tuple[TagStatistics, ...]
+    layers: tuple[LayerFacts, ...]
 
 
 def compute_statistics(
-    table: Table,
-    parts: Sequence[Path],
-    card: Mapping[str, object],
-    columns: Mapping[str, str],
-    threshold: float,
-    told: Told | None = None,
+    table: Table, top: Path, files: CatalogueFiles, threshold: float, told: Told | None = None
 ) -> Statistics:
     """Count and average over a catalogue.
 
     Args:
         table: asks for rows.
-        parts: files that hold them.
-        card: of the catalogue.
-        columns: the column of each tag.
+        top: folder of the catalogue.
+        files: of the layer that is counted.
         threshold: from which score on a file counts for a tag.
         told: hears how many tags are done.
 
@@ -89,6 +104,7 @@ def compute_statistics(
         ConfigError: the threshold is no number that a score can have.
         CatalogueError: a part cannot be read.
     """
+    parts, card = files.parts, files.card
     if not -LARGEST_FLOAT <= threshold <= LARGEST_FLOAT:
         raise ConfigError(f"the threshold is {threshold}; it must be a number such as 0.5.")
     sql = (
@@ -103,8 +119,31 @@ def compute_statistics(
     return Statistics(
         model=str(card["model"]), layer=str(card["layer"]), n_files=n_files, n_failed=n_failed, hours=hours or 0.0,
         n_bytes=int(n_bytes or 0), n_copies=n_copies, errors=dict(table.ask(parts, sql, [MOST_ERRORS])),
-        threshold=threshold, tags=tuple(_tags(table, parts, columns, threshold, told)),
+        threshold=threshold, tags=tuple(_tags(table, parts, files.columns, threshold, told)),
+        layers=list_layers(top),
     )  # fmt: skip
+
+
+def list_layers(top: Path) -> tuple[LayerFacts, ...]:
+    """List the layers of a catalogue, and what they differ in.
+
+    Args:
+        top: folder of the catalogue.
+
+    Returns:
+        The one of the last run first, then by name.
+
+    Raises:
+        CatalogueError: one of them is damaged.
+    """
+    found = [open_catalogue(top, name) for name in names_of_layers(top)]
+    facts = [{**files.card["settings"], "weights": files.card["weights_sha256"][:WEIGHTS_DIGITS]} for files in found]
+    names = dict.fromkeys(name for one in facts for name in one)
+    differing = [name for name in names if any(one.get(name) != facts[0].get(name) for one in facts)]
+    return tuple(
+        LayerFacts(files.card["layer"], files.n_rows, {name: one.get(name) for name in differing})
+        for files, one in zip(found, facts)
+    )
 
 
 def _tags(

@@ -50,9 +50,9 @@ async function show(ask) {
 
 function table() {
   const names = Object.keys(tracks[0]);
-  const shown = value => typeof value === 'number' ? value.toFixed(Number.isInteger(value) ? 0 : 2) : String(value ?? '');
+  const shown = (value, name) => typeof value === 'number' ? value.toFixed(name === 'size' ? 0 : 2) : String(value ?? '');
   const cell = (track, name) => name === 'path' ? element('th', { scope: 'row', textContent: track.path })
-    : element('td', { className: typeof track[name] === 'number' ? 'number' : '', textContent: shown(track[name]) });
+    : element('td', { className: typeof track[name] === 'number' ? 'number' : '', textContent: shown(track[name], name) });
   return element('table', {}, [
     element('thead', {}, [element('tr', {}, names.map(name => element('th', { scope: 'col', textContent: name })))]),
     element('tbody', {}, tracks.map(track => element('tr', {}, names.map(name => cell(track, name))))),
