@@ -16,6 +16,7 @@ from _made_sounds import QUICK as QUICK_NETWORK
 from _made_sounds import write_set
 from _rank_fits import CASES, RECIPES, differences, run, run_apart, run_recipe
 
+from taggram.apps import _training
 from taggram.apps._evaluating import run_evaluation
 from taggram.errors import ConfigError
 from taggram.learning._ranks import Ranks
@@ -212,6 +213,26 @@ def test_command_whose_process_was_killed_says_how_it_goes_on(tmp_path):
     assert process.returncode != 0
     assert re.search("processes? of th(e|is) training has", told)
     assert "resume=true" in told
+
+
+@pytest.mark.parametrize(
+    ("rank", "told"),
+    [
+        ("0", "interrupted, or ended since another process of the training has; the same words and resume=true"),
+        ("1", ""),
+    ],
+)
+def test_first_process_says_how_it_goes_on_when_torchrun_ends_it(rank, told, monkeypatch, capsys):
+    def ended(*_, **__):
+        raise SystemExit(128 + signal.SIGTERM)
+
+    set_environment(monkeypatch, {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"})
+    monkeypatch.setattr(_training, "train", ended)
+    with pytest.raises(SystemExit):
+        _training.run_training("vgg", ["data=synth", "out=run"], show=False, n_workers=1)
+    said = capsys.readouterr().err
+    assert said.startswith(told)
+    assert bool(said) == bool(told)
 
 
 def wait_for(path, process, within_s=120):

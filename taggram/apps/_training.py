@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taggram.apps._data_screen import DataScreen
 from taggram.apps._options import parse_options
-from taggram.apps._progress import say
+from taggram.apps._progress import STOPS, say
 from taggram.datasets._base import Part
 from taggram.errors import ConfigError, printable
 from taggram.learning._ranks import Ranks
@@ -74,11 +74,11 @@ def run_training(name: str, words: list[str], *, show: bool, n_workers: int | No
             say(f"note: there is no run in {printable(out)} to go on with, so one begins")
         try:
             result = train(recipe, out, resume=resume, device=device, n_workers=n_workers, watcher=watcher)
-        except KeyboardInterrupt:
-            by_other = (
-                ", or ended since another process of the training has" if Ranks.of_environment().n_ranks > 1 else ""
-            )
-            say(f"interrupted{by_other}; the same words and resume=true go on with it")
+        except STOPS as stop:
+            ranks = Ranks.of_environment()
+            if ranks.is_first or isinstance(stop, KeyboardInterrupt):  # torchrun ends all others in the same way
+                by_other = ", or ended since another process of the training has" if ranks.n_ranks > 1 else ""
+                say(f"interrupted{by_other}; the same words and resume=true go on with it")
             raise
     if result is not None:
         _print_result(result, recipe)
