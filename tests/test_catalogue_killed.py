@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +138,8 @@ def test_interrupt_keeps_what_was_done(place, whole, started, run_taggram):
     process = started(*words)
     assert any(b"broken.wav" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=120)
+    told = process.communicate(timeout=120)[1].decode()
+    assert re.search(r"stopped; \d+ files are in .*interrupted, and the same command goes on\n", told)
     assert "broken.wav" in rows(place / "interrupted")
     run_taggram(*words)
     after = rows(place / "interrupted")
@@ -171,6 +174,22 @@ def test_ray_is_gone_with_the_run(place, whole, started):
     process.kill()
     process.wait()
     assert wait_until(lambda: session_of(process.pid) == [], within_s=180)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "n_times"), [(signal.SIGTERM, 1), (signal.SIGINT, 3)], ids=["ended", "interrupted thrice"]
+)
+def test_run_on_ray_that_is_stopped_says_what_it_leaves(place, whole, started, number, n_times):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'taggram[cluster]'")
+    process = started(*command(place, f"ray-{number.name}", "--runner", "ray", *EVERY_ROW))
+    assert wait_until(lambda: n_lines(place / f"ray-{number.name}") >= 1, within_s=120)
+    for _ in range(n_times):
+        process.send_signal(number)
+        time.sleep(0.3)
+    told = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 128 + number, told
+    assert re.search(r"starting Ray\nstopped; \d+ files are in .*, and the same command goes on\n$", told), told
 
 
 GPU = """

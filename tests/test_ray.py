@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from taggram._files import in_turn
 from taggram.errors import CatalogueError, ConfigError
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'taggram[catalogue]'")
 
-from taggram.catalogue import _ray  # noqa: E402
+from taggram.catalogue import _ray, _ray_cluster  # noqa: E402
+
+SETTINGS = {"device": "cpu", "engine": "torch", "precision": "float32", "kit": None}
 
 
 def files(n, size=10):
@@ -23,13 +28,13 @@ def test_cluster_that_does_not_answer_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(CatalogueError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
-        _ray._check_answers(f"127.0.0.1:{port}")
+        _ray_cluster._check_answers(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head", "head:", "head:port"])
 def test_address_that_is_none_is_told(address):
     with pytest.raises(ConfigError, match="wanted auto, HOST:PORT, or ray://HOST:PORT"):
-        _ray._check_answers(address)
+        _ray_cluster._check_answers(address)
 
 
 @pytest.mark.parametrize("n", [1, 7, 100, 5_000])
@@ -77,8 +82,68 @@ class RayThatIsThere:
         self.is_down = True
 
 
+class RayThatStarts(RayThatIsThere):
+    """A session of Ray that takes the signals for itself, and is asked to end again as it shuts down."""
+
+    def is_initialized(self):
+        return False
+
+    def init(self, **options):
+        self.folder = Path(options["_temp_dir"])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def shutdown(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        self.is_down = True
+
+
+@pytest.fixture
+def tmp(tmp_path, monkeypatch):
+    """The place of folders of Ray, and somebody who is told of signals."""
+    monkeypatch.setattr(_ray_cluster, "_short_tmp", lambda: str(tmp_path))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_signals_are_ours_while_ray_is_there_and_disturb_its_end_no_more(tmp):
+    ray, ours = RayThatStarts(), signal.getsignal(signal.SIGTERM)
+    with _ray_cluster.cluster_of(ray, None, None, SETTINGS):
+        assert signal.getsignal(signal.SIGTERM) is ours
+    assert (ray.is_down, ray.folder.exists(), signal.getsignal(signal.SIGTERM)) == (True, False, ours)
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [(KeyboardInterrupt(), ""), (SystemExit(signal.SIGTERM), "143"), (SystemExit(129), "129")],
+    ids=["SIGINT", "SIGTERM as Ray has it", "SIGHUP"],
+)
+def test_start_of_ray_that_is_ended_is_cleared_up(tmp, monkeypatch, by, told):
+    def ended(ray, **options):
+        raise by
+
+    monkeypatch.setattr(RayThatStarts, "init", ended)
+    ray = RayThatStarts()
+    with pytest.raises(type(by), match=f"^{told}"), _ray_cluster.cluster_of(ray, None, None, SETTINGS):
+        pass
+    assert (ray.is_down, list(tmp.iterdir())) == (True, [])
+
+
+def test_folders_of_runs_that_are_over_are_removed_and_no_others(tmp):
+    for name in ("taggram-ray-over", "taggram-ray-going", "taggram-ray-other", "other"):
+        (tmp / name).mkdir()
+    for name in ("over", "going"):
+        (tmp / f"taggram-ray-{name}" / _ray_cluster.LOCK).touch()
+    with in_turn(tmp / "taggram-ray-going" / _ray_cluster.LOCK), _ray_cluster._own_folder():
+        left = {path.name for path in tmp.iterdir()}
+    assert len(left) == 4
+    assert left > {"taggram-ray-going", "taggram-ray-other", "other"}
+    assert "taggram-ray-over" not in left
+
+
 def test_session_of_ray_that_is_there_is_used_and_left_as_it_was():
     ray = RayThatIsThere()
-    with _ray._cluster(ray, None, None, {"device": "cpu"}):
+    with _ray_cluster.cluster_of(ray, None, None, SETTINGS):
         assert not ray.context.enable_progress_bars
     assert (ray.is_down, ray.context.enable_progress_bars, ray.context.target_max_block_size) == (False, True, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taggram.apps._progress import FileProgress, say
+from taggram.apps._progress import STOPS, FileProgress, say
 from taggram.apps._tagging import TaggerSettings
 from taggram.catalogue._plan import Summary
 from taggram.catalogue.build import Watcher, build_catalogue
@@ -69,7 +69,14 @@ class _JournalOnScreen(JournalWatcher):
 
 
 class _OnScreen(_JournalOnScreen, Watcher):
-    """Shows how far it is, and tells failures."""
+    """Shows how far it is, and tells failures.
+
+    To be read: `n_rows`, the files in the catalogue at the end, or None before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_rows: int | None = None
 
     def found(self, n_files: int) -> None:
         say(f"{n_files:,} files found so far")
@@ -89,6 +96,12 @@ class _OnScreen(_JournalOnScreen, Watcher):
         by = f"; by {RUNNERS[runner]}" if n_to_do else ""
         say(f"{n_to_do:,} files to tag{told}{by}")
         self._progress = FileProgress(n_to_do)
+
+    def starting(self, address: str | None) -> None:
+        say("starting Ray" if address is None else f"joining the Ray cluster {printable(address)}")
+
+    def kept(self, n_rows: int) -> None:
+        self.n_rows = n_rows
 
     def done(self, path: str, error: str | None) -> None:
         if self._progress is None:
@@ -132,6 +145,11 @@ def run_cataloguing(paths: list[str], settings: TaggerSettings, out: Path, optio
     fields: dict[str, Any] = settings.ready()
     try:
         summary = build_catalogue(paths, out, settings=fields, watcher=screen, **vars(options))
+    except STOPS:
+        screen.end()
+        n_kept = "" if screen.n_rows is None else f"{screen.n_rows:,} files are in {printable(str(out))}, and "
+        say(f"stopped; {n_kept}the same command goes on")
+        raise
     finally:
         screen.end()
     for failure in summary.failures:

@@ -8,21 +8,15 @@ former from running ahead of the latter by more than its object store holds.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import platform
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from taggram._extras import load_extra
-from taggram._processes import AHEAD, n_cores
+from taggram._processes import AHEAD
 from taggram.catalogue._network import Network, goes_in_two
+from taggram.catalogue._ray_cluster import FRAMES_BYTES, cause_of, cluster_of, load_ray
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, task_of
 from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, load_pyarrow, to_table
 from taggram.errors import CatalogueError, ConfigError
@@ -32,12 +26,7 @@ BLOCK_ROWS = 32  # files that an actor takes at once, and that are done again wh
 MOST_BLOCKS = 20_000  # above, blocks have more files: Ray takes some milliseconds to take in each
 BLOCK_BYTES = 2**28  # of the files of a block: some four hours of MP3
 BLOCKS_AN_ACTOR = 8  # at least, where there are enough files, so that all end at about the same time
-STORE_BYTES = 256 * 2**20  # of the object store of a local run, which holds paths and rows alone
-FRAMES_STORE_BYTES = 2**30  # likewise, where it holds frames
-FRAMES_BYTES = 2**24  # of the frames that go from actor to actor at once, or those of one track
 FILES_OF_NETWORK = 32  # whose frames an actor on a GPU takes at once
-LONGEST_TMP = 20  # characters of the folder for temporary files: a socket of Ray has some ninety more, of 107 at most
-ANSWER_S = 5.0  # in which a cluster has to answer
 
 
 class _MakesRows:
@@ -146,7 +135,7 @@ class NetworkActor(_MakesRows):
 
 def tables_on_ray(
     to_do: Any, settings: dict[str, Any], card: Mapping[str, Any], *, address: str | None, n_workers: int | None
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Make rows of files on Ray.
 
     Args:
@@ -167,7 +156,7 @@ def tables_on_ray(
     """
     ray = load_ray()
     try:
-        with _cluster(ray, address, n_workers, settings):
+        with cluster_of(ray, address, n_workers, settings):
             n_cpus, n_gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
             if settings["device"].startswith("cuda"):
                 if not n_gpus:
@@ -187,7 +176,7 @@ def tables_on_ray(
             yield from _each_once(tables, len(to_do))
     except ray.exceptions.RayError as error:
         raise CatalogueError(
-            f"Ray gave up: {_cause_of(error)} What was done is kept, and the same command goes on."
+            f"Ray gave up: {cause_of(error)} What was done is kept, and the same command goes on."
         ) from error
 
 
@@ -239,113 +228,3 @@ def _each_once(tables: Iterable[Any], n_files: int) -> Iterator[Any]:
         raise CatalogueError(
             f"Ray gave {n_files - missing.sum():,} of {n_files:,} files; the same command goes on with the rest."
         )
-
-
-def _cause_of(error: BaseException) -> str:
-    """Say in one line what is behind an error of Ray."""
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[-1] if lines else 'no reason was given'}"[:500]
-
-
-def load_ray() -> Any:
-    """Load Ray, which then tells nobody how it is used.
-
-    Returns:
-        The package, with its part `data`.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of its own ways on the screen
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    return load_extra("ray", "cluster", "catalogues on many machines", "data")
-
-
-@contextlib.contextmanager
-def _cluster(ray: Any, address: str | None, n_workers: int | None, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Have a cluster for the `with` statement: one that is there, or one of our own in this tree of processes.
-
-    Where this process is in a session of Ray already, that one is used, and left as it is.
-    """
-    if ray.is_initialized():
-        with _quiet(ray):
-            yield
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with contextlib.ExitStack() as closing:
-        if address is None:
-            folder = tempfile.mkdtemp(prefix="taggram-ray-", dir=_short_tmp())
-            closing.callback(shutil.rmtree, folder, ignore_errors=True)
-            closing.callback(ray.shutdown)  # also of what a start that was cut short has left
-            size = FRAMES_STORE_BYTES if goes_in_two(settings, has_gpu=False) else STORE_BYTES
-            with _muted():
-                ray.init(
-                    address="local", num_cpus=max(n_cores(), n_workers or 1), object_store_memory=size,
-                    _temp_dir=folder, include_dashboard=False, **quiet,
-                )  # fmt: skip
-        else:
-            _check_answers(address)
-            closing.callback(ray.shutdown)
-            try:
-                with _muted():
-                    ray.init(address=address, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise CatalogueError(f"the Ray cluster {address} cannot be joined: {_cause_of(error)}") from error
-        closing.enter_context(_quiet(ray))
-        yield
-
-
-@contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    """Keep what Ray's own libraries write off the screen; what goes wrong is an exception too."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _short_tmp() -> str | None:
-    """Find a folder whose name is short enough for sockets; None is the usual one."""
-    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > LONGEST_TMP else None  # noqa: S108
-
-
-def _check_answers(address: str) -> None:
-    """Ask whether anybody listens at host:port, since Ray itself goes on asking for a minute."""
-    place = address.removeprefix("ray://")
-    host, colon, port = place.rpartition(":")
-    if not colon or not port.isdigit():
-        if address == "auto":
-            return
-        raise ConfigError(f"address is {address!r}; wanted auto, HOST:PORT, or ray://HOST:PORT.")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
-    except (OSError, OverflowError) as error:
-        raise CatalogueError(
-            f"no Ray cluster answers at {address} ({error}); `ray start --head` on its first machine says where it is."
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet(ray: Any) -> Iterator[None]:
-    """Have Ray Data show nothing and pass on small blocks, and leave it afterwards as it was."""
-    context = ray.data.DataContext.get_current()
-    wanted = {"enable_progress_bars": False, "target_max_block_size": 2 * FRAMES_BYTES}
-    before = {name: getattr(context, name) for name in wanted}
-    loggers = {logger: logger.level for logger in map(logging.getLogger, ("ray.data", "ray"))}
-    try:
-        for name, value in wanted.items():
-            setattr(context, name, value)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-        for logger, level in loggers.items():
-            logger.setLevel(level)

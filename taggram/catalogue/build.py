@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,12 @@ class Watcher(JournalWatcher):
 
     def planned(self, summary: Summary, n_to_do: int, runner: str) -> None:
         """What is to be done is known."""
+
+    def starting(self, address: str | None) -> None:
+        """Ray is started on this machine, or the cluster at an address is joined, which takes some seconds."""
+
+    def kept(self, n_rows: int) -> None:
+        """Of so many files there is a row in the catalogue now that the run ends, however it does."""
 
     def done(self, path: str, error: str | None) -> None:
         """One more file is done, or failed with this error."""
@@ -185,13 +192,17 @@ def build_catalogue(
                     from taggram.catalogue._ray import tables_on_ray
 
                     local.close()
-                    for table in tables_on_ray(to_do, settings, journal.card, address=address, n_workers=n_workers):
-                        keeper.add_table(table)
+                    watcher.starting(address)
+                    on_ray = tables_on_ray(to_do, settings, journal.card, address=address, n_workers=n_workers)
+                    with contextlib.closing(on_ray) as tables:
+                        for table in tables:
+                            keeper.add_table(table)
                 else:
                     for row in _rows(to_do, local, settings, journal.card, n_workers, watcher):
                         keeper.add_row(row)
             finally:  # what is there when something ends the run is kept
                 keeper.write()
+                watcher.kept(journal.n_rows)
             summary.n_rows = journal.n_rows
             summary.n_errors = journal.n_errors
     return summary
