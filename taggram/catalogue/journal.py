@@ -222,6 +222,10 @@ class Journal:
             if there["fingerprint"] == card["fingerprint"]:
                 return
             shelve(self._top, there["layer"])
+            self._watcher.noted(
+                f"what is there is by {there['layer']}, and is kept as a layer; it is {card['layer']} that is made and "
+                "asked from now on"
+            )
         elif (self._top / PARTS).exists():
             self._check_whose_parts(sorted((self._top / PARTS).iterdir()), card)
         if (self._top / LAYERS / card["layer"] / CARD).exists():
