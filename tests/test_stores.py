@@ -562,7 +562,7 @@ def test_root_with_another_card_is_no_prepared_data(tmp_path):
 
 
 def test_prepared_data_in_two_places_is_told(folder):
-    with pytest.raises(ConfigError, match="is a folder of prepared data, and so is data.prepared; give one"):
+    with pytest.raises(ConfigError, match=r"is a folder of prepared data, and so is data.prepared; give one"):
         Recipe.load("samplecnn", {"data.root": str(folder), "data.prepared": str(folder)})
 
 
