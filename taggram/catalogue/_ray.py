@@ -22,10 +22,10 @@ from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, load_p
 from taggram.errors import CatalogueError, ConfigError
 
 CORES = 0.5  # that an actor asks for: whole cores would leave none to the rest of a plan on a small machine
-BLOCK_ROWS = 32  # files that an actor takes at once, and that are done again where its machine is lost
+BLOCK_ROWS = 128  # files that an actor takes at once, and that are done again where its machine is lost
 MOST_BLOCKS = 20_000  # above, blocks have more files: Ray takes some milliseconds to take in each
 BLOCK_BYTES = 2**28  # of the files of a block: some four hours of MP3
-BLOCKS_AN_ACTOR = 8  # at least, where there are enough files, so that all end at about the same time
+BLOCKS_AN_ACTOR = 4  # at least, where there are enough files, so that all end at about the same time
 FILES_OF_NETWORK = 32  # whose frames an actor on a GPU takes at once
 
 
