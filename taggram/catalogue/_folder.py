@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ CARD, MANIFEST, PARTS, LAYERS, ASIDE, DAMAGED = (
     *("catalogue.json", "manifest.jsonl", "parts", "layers", "aside", "damaged"),
 )
 LOCK = ".lock"
+CHUNK_BYTES = 2**22  # of a file that is read to be hashed
 PART_NAME = re.compile(r"part-(\d+)-\w+\.parquet")
 
 Facts = dict[str, Any]
@@ -150,10 +152,14 @@ def read_manifest(path: Path) -> tuple[dict[str, Facts], int]:
     return parts_after(changes), end
 
 
-def sha256_of(path: Path) -> str:
-    """Hash the bytes of a file; hexadecimal digits."""
+def sha256_of(path: Path, told: Callable[[], None] = lambda: None) -> str:
+    """Hash the bytes of a file; hexadecimal digits. `told` is called now and then."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while data := file.read(CHUNK_BYTES):
+            digest.update(data)
+            told()
+    return digest.hexdigest()
 
 
 def is_whole(path: Path, facts: Facts) -> bool:

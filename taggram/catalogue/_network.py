@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from taggram.catalogue.rows import Row
+from taggram.catalogue.rows import Row, in_groups
 
 GROUP_ROWS = 64  # files that wait for each other
 GROUP_BYTES = 2**27  # of their frames
@@ -52,15 +52,8 @@ class Network:
         Yields:
             The same rows in order, none with frames.
         """
-        waiting: list[Row] = []
-        n_bytes = 0
-        for row in rows:
-            waiting.append(row)
-            n_bytes += row.n_bytes
-            if len(waiting) == GROUP_ROWS or n_bytes >= GROUP_BYTES:
-                yield from self.finished(waiting)
-                waiting, n_bytes = [], 0
-        yield from self.finished(waiting)
+        for group in in_groups(rows, most_bytes=GROUP_BYTES, most_rows=GROUP_ROWS):
+            yield from self.finished(group)
 
     def _with_scores(self, row: Row, scores: Any, features: Any) -> Row:
         return replace(

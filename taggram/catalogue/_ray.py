@@ -18,7 +18,7 @@ from taggram._processes import AHEAD
 from taggram.catalogue._network import Network, goes_in_two
 from taggram.catalogue._ray_cluster import FRAMES_BYTES, cause_of, cluster_of, load_ray
 from taggram.catalogue._worker import FRAMES_AHEAD, CatalogueWorkers, task_of
-from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, load_pyarrow, to_table
+from taggram.catalogue.rows import PLACE, Row, from_half_done, half_done, in_groups, load_pyarrow, to_table
 from taggram.errors import CatalogueError, ConfigError
 
 CORES = 0.5  # that an actor asks for: whole cores would leave none to the rest of a plan on a small machine
@@ -96,16 +96,8 @@ class FrontendActor(_MakesRows):
         Yields:
             Tables with the columns of `half_done`.
         """
-        waiting: list[Row] = []
-        n_bytes = 0
         tasks = (task_of(row, over_time=self._over_time, frames=True) for row in block.to_pylist())
-        for row in self._workers.rows(tasks):
-            waiting.append(row)
-            n_bytes += row.n_bytes
-            if n_bytes >= FRAMES_BYTES:
-                yield half_done(waiting)
-                waiting, n_bytes = [], 0
-        yield half_done(waiting)
+        yield from map(half_done, in_groups(self._workers.rows(tasks), most_bytes=FRAMES_BYTES))
 
 
 class NetworkActor(_MakesRows):

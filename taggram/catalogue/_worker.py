@@ -23,6 +23,7 @@ from taggram._processes import (
     Tell,
     serve,
 )
+from taggram.catalogue._folder import sha256_of
 from taggram.catalogue._stores import at_hand
 from taggram.catalogue.rows import PLACE, Row
 from taggram.errors import WorkerError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES_OF_FRAMES = 2**25  # of one track: some twenty minutes as 96 bands; tracks may wait by the dozen
 FRAMES_AHEAD = 2  # tracks a worker whose frames may wait
-CHUNK_BYTES = 2**22  # of a file that is read to be hashed
 DESCRIBE = ""  # in the place of a path: what the tagger is, and not a file, is asked for
 
 
@@ -170,8 +170,12 @@ def make_cataloguing(settings: Message) -> Do:
         task = Task(**fields)
         if task.path == DESCRIBE:
             return describe_tagger(tagger, settings, over_time=task.over_time)
-        with at_hand(task.path, told=lambda: tell(0.0)) as place:
-            digest = _hash(place, tell)
+
+        def goes_on() -> None:  # a large file takes longer than a decoder may stand still
+            tell(0.0)
+
+        with at_hand(task.path, goes_on) as place:
+            digest = sha256_of(place, goes_on)
             try:
                 return {"sha256": digest, **_tagged(tagger, task, place, tell)}
             except NO_FAULT_OF_THE_FILE:
@@ -196,16 +200,6 @@ def _tagged(tagger: Tagger, task: Task, place: Path, tell: Tell) -> Message:
         "duration_s": taggram.duration_s, "scores": taggram.mean_scores, "embedding": embedding.features.mean(axis=0),
         "notes": list(taggram.notes), "taggram": taggram.scores if task.over_time else None,
     }  # fmt: skip
-
-
-def _hash(path: Path, tell: Tell) -> str:
-    """Hash the bytes of a file, and tell that it goes on: a large file takes longer than a decoder may stand still."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(CHUNK_BYTES):
-            digest.update(data)
-            tell(0.0)
-    return digest.hexdigest()
 
 
 def describe_tagger(tagger: Any, settings: Mapping[str, Any], *, over_time: bool) -> Message:

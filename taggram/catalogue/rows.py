@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +145,29 @@ def to_table(rows: Sequence[Row], card: Mapping[str, Any]) -> Any:
     if "taggram" in schema.names:
         values["taggram"] = [None if row.taggram is None else list(row.taggram) for row in rows]
     return pa.table([pa.array(values[one.name], one.type) for one in schema], schema=schema)
+
+
+def in_groups(rows: Iterable[Row], *, most_bytes: int, most_rows: int | None = None) -> Iterator[list[Row]]:
+    """Gather rows as they come.
+
+    Args:
+        rows: of files.
+        most_bytes: a group is given when it has so many.
+        most_rows: likewise; None is any number.
+
+    Yields:
+        Groups of rows in order, none empty.
+    """
+    group: list[Row] = []
+    n_bytes = 0
+    for row in rows:
+        group.append(row)
+        n_bytes += row.n_bytes
+        if n_bytes >= most_bytes or len(group) == most_rows:
+            yield group
+            group, n_bytes = [], 0
+    if group:
+        yield group
 
 
 def half_done(rows: Sequence[Row]) -> Any:
