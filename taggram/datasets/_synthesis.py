@@ -760,6 +760,8 @@ def _have_written(process: subprocess.Popen[str], path: Path, piece: Piece) -> N
         process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
+        with contextlib.suppress(BrokenPipeError):  # of what it did not take, and not where it is closed at last
+            process.stdin.close()
         raise WorkerError(f"a process that makes sound ended by itself (code {process.wait()}).")
     if reason := json.loads(answer):
         raise OSError(reason)
