@@ -517,11 +517,17 @@ def test_files_are_closed(tmp_path):
     good.write_bytes(encoded(tone()))
     cut.write_bytes(encoded(tone(), kind="FLAC")[:9000])
     text.write_text("text")
-    before = len(list(Path("/proc/self/fd").iterdir()))
     for path in (good, cut, text) * 5:
         with contextlib.suppress(AudioError):
             read_sound(path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [path for path in open_files() if path.is_relative_to(tmp_path)] == []
+
+
+def open_files():
+    """The files that this process has open; other threads may close theirs meanwhile."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield link.readlink()
 
 
 def test_without_pyav_the_line_that_installs_it_is_said(monkeypatch):
@@ -565,14 +571,14 @@ def read_or_refuse(data):
     assert np.isfinite(got.samples).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @example(start=b"FORM\x00\x00\xff\xffAIFFCOMM\x00\x00\x00\x12\x00\x80", rest=b"")  # seeks to before its start
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=3000))
 def test_any_bytes_are_read_or_refused(start, rest):
     read_or_refuse(start + rest)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(sorted(SMALL)), where=st.floats(0, 1), junk=st.binary(min_size=1, max_size=64), data=st.data()
 )
@@ -583,13 +589,13 @@ def test_files_with_any_bytes_changed_are_read_or_refused(kind, where, junk, dat
     read_or_refuse(patched(whole, at, junk))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(kind=st.sampled_from(sorted(SMALL)), share=st.floats(0, 1))
 def test_files_cut_anywhere_are_read_or_refused(kind, share):
     read_or_refuse(SMALL[kind][: int(share * len(SMALL[kind]))])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     values=st.lists(st.floats(width=32), max_size=200),
     rate=st.one_of(st.integers(-5, 2_000_000), st.floats(), st.none()),
