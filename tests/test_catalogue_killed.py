@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -70,49 +69,58 @@ def n_lines(folder):
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-def test_run_that_is_killed_goes_on_where_it_was(place, whole, started, run_taggram):
-    process = started(*command(place, "driver", *EVERY_ROW))
-    assert wait_until(lambda: n_lines(place / "driver") >= 3)
-    process.kill()
-    process.wait()
-    n_kept = n_lines(place / "driver")
-    again = run_taggram(*command(place, "driver"))
-    assert f"{N_FILES - n_kept} files to tag, {n_kept} in the catalogue" in again.stderr
-    assert rows(place / "driver") == whole
-
-
-def test_worker_that_is_killed_costs_nothing(place, whole, started):
-    process = started(*command(place, "worker", *EVERY_ROW))
-    assert wait_until(lambda: n_lines(place / "worker") >= 2)
-    worker = next(pid for pid in session_of(process.pid) if pid != process.pid)
-    os.kill(worker, signal.SIGKILL)
-    assert process.wait(timeout=120) == 0
-    assert rows(place / "worker") == whole
-
-
-FULL = """
-import resource, sys
+DISTURBED = """
+import os, resource, signal, sys
+from taggram import _processes
 from taggram.apps import _cataloguing
 from taggram.apps.cli import main
 
-done, n_done = _cataloguing._OnScreen.done, 0
+def behind(owner, name, nth, act):
+    real, n_calls = getattr(owner, name), 0
 
-def fill(screen, path, error):
-    global n_done
-    n_done += 1
-    if n_done == 4:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-    done(screen, path, error)
+    def called(self, *arguments):
+        nonlocal n_calls
+        result = real(self, *arguments)
+        n_calls += 1
+        if n_calls == nth:
+            act(self)
+        return result
 
-_cataloguing._OnScreen.done = fill
+    setattr(owner, name, called)
+
+{}
 sys.argv = ["taggram", *sys.argv[1:]]
 main()
 """
 
 
+def disturbed(what, *words):
+    """A run that something happens to at a moment of its own, however fast it is: behind the nth call of a method."""
+    return subprocess.run(
+        [sys.executable, "-c", DISTURBED.format(what), *words], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_run_that_is_killed_goes_on_where_it_was(place, whole, run_taggram):
+    killed = "behind(_cataloguing._OnScreen, 'done', 3, lambda _: os.kill(os.getpid(), signal.SIGKILL))"
+    assert disturbed(killed, *command(place, "driver", *EVERY_ROW)).returncode == -signal.SIGKILL
+    assert n_lines(place / "driver") == 3
+    again = run_taggram(*command(place, "driver"))
+    assert f"{N_FILES - 3} files to tag, 3 in the catalogue" in again.stderr
+    assert rows(place / "driver") == whole
+
+
+def test_worker_that_is_killed_costs_nothing(place, whole):
+    # It is sent its settings, then a question about the network, then a file at a time.
+    killed = "behind(_processes._Worker, '_send', 5, lambda worker: worker._process.kill())"
+    done = disturbed(killed, *command(place, "worker", *EVERY_ROW))
+    assert done.returncode == 0, done.stderr
+    assert rows(place / "worker") == whole
+
+
 def test_full_disk_ends_the_run_and_leaves_what_was_done(place, whole, run_taggram):
-    words = [sys.executable, "-c", FULL, *command(place, "full", *EVERY_ROW)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    full = "behind(_cataloguing._OnScreen, 'done', 4, lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))"
+    done = disturbed(full, *command(place, "full", *EVERY_ROW))
     assert done.returncode == 1
     assert "too large" in done.stderr  # what the system says of this limit
     kept = rows(place / "full")
@@ -131,16 +139,15 @@ def test_second_run_into_a_folder_is_refused(place, whole, run_taggram):
     assert rows(place / "two") == whole
 
 
-def test_interrupt_keeps_what_was_done(place, whole, started, run_taggram):
+def test_interrupt_keeps_what_was_done(place, whole, run_taggram):
     (place / "broken.wav").write_bytes(b"no sound")
     words = [*command(place, "interrupted")]
-    words.insert(1, str(place / "broken.wav"))  # it comes first, and is told when it is done
-    process = started(*words)
-    assert any(b"broken.wav" in line for line in process.stderr)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=120)[1].decode()
-    assert re.search(r"stopped; \d+ files are in .*interrupted, and the same command goes on\n", told)
-    assert "broken.wav" in rows(place / "interrupted")
+    words.insert(1, str(place / "broken.wav"))  # it comes first
+    interrupted = "behind(_cataloguing._OnScreen, 'done', 1, lambda _: signal.raise_signal(signal.SIGINT))"
+    done = disturbed(interrupted, *words)
+    assert done.returncode == 130
+    assert re.search(r"stopped; 1 files are in .*interrupted, and the same command goes on\n", done.stderr)
+    assert list(rows(place / "interrupted")) == ["broken.wav"]
     run_taggram(*words)
     after = rows(place / "interrupted")
     del after["broken.wav"]
