@@ -19,7 +19,7 @@ import pyarrow.dataset
 import pytest
 import soundfile
 import torch
-from _sounds import encoded, noise, tone
+from _sounds import encoded, noise, tone, wav
 from conftest import wait_until
 
 from taggram.audio import read_sound
@@ -435,13 +435,20 @@ def workers_of(pid):
     return found
 
 
+def write_endless(path):
+    """A file that takes minutes to decode and no place on the disk: 24 hours of silence that nobody wrote."""
+    n_bytes = 24 * 3600 * 8000 * 2
+    path.write_bytes(wav(b"", rate=8000, size=n_bytes))
+    os.truncate(path, path.stat().st_size + n_bytes)
+
+
 def test_file_that_kills_its_decoder_costs_its_track(root, tmp_path):
-    (tmp_path / "long.wav").write_bytes(encoded(noise(600, 8000), 8000))
+    write_endless(tmp_path / "long.wav")
     (tmp_path / "good.flac").write_bytes((root / "00.flac").read_bytes())
     out = tmp_path / "out"
 
     def kill():
-        wait_until(lambda: any(path.stat().st_size > 10**6 for path in out.glob(".taggram-*/*")))
+        wait_until(lambda: any(path.stat().st_size > 10**6 for path in out.glob(".taggram-*/*")), within_s=200)
         os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -531,20 +538,35 @@ def uninterrupted(many, tmp_path_factory):
     return folder
 
 
-KILLED = """
-import sys
+RUN = """
+import os, signal, sys
+from pathlib import Path
 from taggram.datasets import open_dataset
 from taggram.learning.prepared import prepare
-prepare(open_dataset("csv", sys.argv[1], min_count=1), sys.argv[2], sample_rate=16000, n_workers=2, file_bytes=2000000)
+
+out, n_files = Path(sys.argv[2]), int(sys.argv[3])
+
+def progress(*_):
+    if n_files and len([*out.glob("*.arrow")]) >= n_files and [*out.glob(".taggram-*/*")]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.stdin.read():
+        raise SystemExit
+
+dataset = open_dataset("csv", sys.argv[1], min_count=1)
+prepare(dataset, out, sample_rate=16000, n_workers=2, file_bytes=2000000, progress=progress)
 """
+
+
+def run(many, out, n_files=0):
+    """Words that prepare; the run waits for the end of its input, and kills itself behind so many files."""
+    return [sys.executable, "-c", RUN, many, out, str(n_files)]
 
 
 @pytest.mark.parametrize("n_files", [1, 3])
 def test_run_that_is_killed_goes_on_with_equal_bytes(many, uninterrupted, tmp_path, n_files):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, many, tmp_path])
-    assert wait_until(lambda: len([*tmp_path.glob("*.arrow")]) >= n_files and [*tmp_path.glob(".taggram-*/*")])
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(run(many, tmp_path, n_files), stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [*tmp_path.glob(".taggram-*/*")]
     assert not json.loads((tmp_path / "card.json").read_text())["complete"]
     prepare(open_dataset("csv", many, min_count=1), tmp_path, sample_rate=RATE, file_bytes=2_000_000)
     assert files_of(tmp_path) == files_of(uninterrupted)
@@ -560,9 +582,8 @@ def test_what_a_killed_run_left_is_removed(dataset, tmp_path):
 
 def test_full_disk_ends_the_run_and_costs_no_track(many, uninterrupted, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, many, tmp_path],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
-        stderr=subprocess.PIPE, text=True, check=False,
+        run(many, tmp_path), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     assert "DatasetError" in done.stderr
     assert "File too large" in done.stderr
@@ -571,11 +592,11 @@ def test_full_disk_ends_the_run_and_costs_no_track(many, uninterrupted, tmp_path
 
 
 def test_second_run_at_once_is_refused(many, dataset, uninterrupted, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, many, tmp_path])
-    assert wait_until(lambda: [*tmp_path.glob(".taggram-*/*")])
-    with pytest.raises(DatasetError, match="is being written by another process; wait"):
-        prepare(dataset, tmp_path, **settings_of())
-    assert process.wait(60) == 0
+    with subprocess.Popen(run(many, tmp_path), stdin=subprocess.PIPE) as process:
+        assert wait_until(lambda: [*tmp_path.glob(".taggram-*")], within_s=120)
+        with pytest.raises(DatasetError, match="is being written by another process; wait"):
+            prepare(dataset, tmp_path, **settings_of())
+    assert process.returncode == 0
     assert files_of(tmp_path) == files_of(uninterrupted)
 
 
@@ -881,12 +902,15 @@ def test_command_keeps_features_of_a_network(run_taggram, root, tmp_path):
     assert PreparedData(tmp_path).features(0).shape[1] == 96
 
 
-def test_command_that_is_interrupted_leaves_nothing_half_written(many, tmp_path, started):
-    process = started("data", "prepare", "csv", "--root", many, "--out", tmp_path, "min_count=1")
-    assert wait_until(lambda: [*tmp_path.glob(".taggram-*/*")])
+def test_command_that_is_interrupted_leaves_nothing_half_written(tmp_path, started):
+    write_endless(tmp_path / "long.wav")
+    (tmp_path / "clips.csv").write_text("path,split,tags\nlong.wav,train,a\n")
+    out = tmp_path / "out"
+    process = started("data", "prepare", "csv", "--root", tmp_path, "--out", out, "min_count=1")
+    assert wait_until(lambda: [*out.glob(".taggram-*/*")], within_s=120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["card.json"]
+    assert process.wait(120) == 130
+    assert [path.name for path in out.iterdir() if path.name != ".lock"] == ["card.json"]
 
 
 def test_command_without_its_extra_says_what_installs_it(root, tmp_path):
