@@ -607,6 +607,21 @@ def test_search_of_itself_builds_no_index_and_asks_one_that_is_there(folder, cat
     assert (added, other.index_recall) == ([N + 1], catalogue.index_recall)
 
 
+def test_first_rows_of_an_index_are_added_one_after_the_other(catalogue, monkeypatch):
+    added = []
+
+    class Noted(type(neighbours._new_index(SIZE))):
+        def add(self, keys, vectors, *, threads):
+            added.append((len(keys), threads))
+            return super().add(keys, vectors, threads=threads)
+
+    monkeypatch.setattr(neighbours, "_new_index", lambda size: Noted(ndim=size, metric="cos", dtype="f16"))
+    monkeypatch.setattr(neighbours, "n_cores", lambda: 8)
+    monkeypatch.setattr(neighbours, "ALONE", 30)
+    catalogue.nearest(np.ones(SIZE, np.float32), search="index")
+    assert added == [(25, 1), (5, 1), (10, 8)]
+
+
 def test_recall_of_the_index_is_measured(catalogue):
     assert catalogue.index_recall is None
     catalogue.similar("/music/003.mp3", search="index")

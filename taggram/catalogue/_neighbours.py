@@ -28,6 +28,7 @@ FACTS = "index.json"
 SUFFIX = ".usearch"
 CONNECTIVITY = 16
 EXPANSION = 128  # candidates that are kept, while it is built and while it is asked
+ALONE = 1_000  # rows that are added one after the other: side by side, the first ones may not find each other
 SAMPLE = 200  # rows that the recall is measured with
 SAMPLE_N = 10  # neighbours of each
 SEED = 0
@@ -194,13 +195,21 @@ def extend_index(vectors: UnitVectors, old: Neighbours | None = None, told: Told
             is_there = ~np.isnan(found[:, 0])
             if is_there.any():
                 keys = first + np.flatnonzero(is_there) + shift[span.part]
-                index.add(keys.astype(np.uint64), found[is_there], threads=n_cores())
+                _add(index, keys.astype(np.uint64), found[is_there])
             n_done += len(found)
             if told is not None:
                 told("adding to the index", n_done, n_all)
     unmeasured = Neighbours(index, IndexFacts("", "", 0.0, parts), vectors)
     facts = _keep(index, vectors.cache, IndexFacts("", "", _measure(unmeasured, told), parts))
     return Neighbours(index, facts, vectors)
+
+
+def _add(index: Any, keys: NDArray[np.uint64], rows: Vectors) -> None:
+    """Add rows to an index, on all cores once there are enough in it."""
+    n_alone = max(0, ALONE - len(index))
+    for some, n_threads in ((slice(n_alone), 1), (slice(n_alone, None), n_cores())):
+        if len(keys[some]):
+            index.add(keys[some], rows[some], threads=n_threads)
 
 
 def _new_index(size: int) -> Any:
