@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from taggram._processes import peak_mb
 from taggram.apps.bench import Figures, Rounds, Spread, describe_machine, ratios, run_rounds
 from taggram.catalogue.asking import Catalogue
 from taggram.catalogue.journal import Journal
@@ -233,12 +233,6 @@ def tell(name: str, rounds: Rounds, most_s: float | None) -> bool:
     promise = "" if most_s is None else f"; promised: under {most_s:g} s{', missed' if missed else ''}"
     print(f"{name}: {spread:.3f} s, {cpu:.3f} s of CPU{promise}", flush=True)
     return missed
-
-
-def peak_mb() -> float:
-    """Peak of this process's resident memory so far, in MB of 10^6 bytes."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    return int(found[1]) * 1024 / 1e6 if found else float("nan")
 
 
 if __name__ == "__main__":

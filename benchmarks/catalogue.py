@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from _session import memory_mb, session_of
+from _machine import memory_mb, session_of
 
 from taggram.datasets.synth import write_synth
 

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
-from _session import session_of
+from _machine import session_of
 
 from taggram.models import create_model
 

@@ -26,11 +26,12 @@ MOST_MORE_MB = 300.0
 MOST_DIFFERENCE = 1e-5  # of a score
 SAMPLE_RATE = CLIP_SAMPLE_RATE // 2
 TAG = """
-import pathlib, re, sys, numpy
+import sys, numpy
+from taggram._processes import peak_mb
 from taggram.tagger import Tagger
 path, out, model = sys.argv[1:]
 numpy.save(out, Tagger(model, device="cpu").tag(path).scores)
-print(re.search(r"VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+print(peak_mb())
 """
 
 
@@ -85,7 +86,7 @@ def tag(path: Path, out: Path, model: str) -> float:
     # The kernel's own peak: that of getrusage would begin with the memory of the process that starts this one.
     command = [sys.executable, "-c", TAG, str(path), str(out), model]
     told = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, check=True)
-    return int(told.stdout) * 1024 / 1e6
+    return float(told.stdout)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import librosa
 import numpy as np
 import soundfile
 import torch
+from _machine import bind_to_cores
 
 import taggram
 from taggram._processes import n_cores
@@ -45,8 +46,9 @@ N_CLOSE = 8  # clips whose features are compared
 TOLERANCE = 1e-3  # of the largest feature: librosa resamples in another way
 N_FEATURES, N_HIDDEN, N_CLASSES = 3584, 2500, 10
 FIT = """
-import pathlib, re, sys, time
+import sys, time
 import numpy as np
+from taggram._processes import peak_mb
 from taggram.learning.elm import ELMClassifier
 n_examples, n_features, n_hidden, n_classes = map(int, sys.argv[1:])
 random = np.random.default_rng(0)
@@ -54,8 +56,7 @@ features = random.standard_normal((n_examples, n_features), dtype=np.float32)
 labels = np.arange(n_examples) % n_classes
 begun = time.perf_counter()
 ELMClassifier(n_hidden=n_hidden, random_state=0).fit(features, labels)
-peak = re.search(r"VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]
-print(peak, time.perf_counter() - begun)
+print(peak_mb(), time.perf_counter() - begun)
 """
 
 
@@ -67,6 +68,7 @@ def main() -> None:
     """Measure both promises and print the figures beside them."""
     args = parse_args()
     bind_to_cores(args.cores)
+    torch.set_num_threads(args.cores)
     warnings.filterwarnings("ignore")
     print(f"{args.files} clips of {CLIP_S:g} s, {args.rounds} rounds; {args.clock} time on {args.cores} cores")
     print(f"{describe_machine()}; load average {os.getloadavg()[0]:.2f}")
@@ -96,13 +98,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--examples", type=int, default=100_000, help="that the ELM is fitted on (default: 100000)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures of every round here")
     return parser.parse_args()
-
-
-def bind_to_cores(n_wanted: int) -> None:
-    """Bind this process, and so all that it starts, to some of its cores."""
-    if n_wanted < n_cores() and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n_wanted:])
-    torch.set_num_threads(n_wanted)
 
 
 def write_clips(folder: Path, n_clips: int) -> list[str]:
@@ -216,8 +211,8 @@ def fit_memory(n_examples: int) -> dict[str, float]:
     """
     sizes = [n_examples, N_FEATURES, N_HIDDEN, N_CLASSES]
     done = subprocess.run([sys.executable, "-c", FIT, *map(str, sizes)], capture_output=True, text=True, check=True)
-    peak_kb, seconds = map(float, done.stdout.split())
-    peak_gb = peak_kb * 1024 / 1e9
+    peak_mb, seconds = map(float, done.stdout.split())
+    peak_gb = peak_mb / 1000
     missed = ", missed" if peak_gb > MOST_GB else ""
     print(f"ELM of {N_HIDDEN} units on {n_examples:,} x {N_FEATURES:,}: {peak_gb:.2f} GB, {seconds:.0f} s; ", end="")
     print(f"promised: at most {MOST_GB:g} GB for 100,000{missed}")

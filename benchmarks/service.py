@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from _http import NO_REPLY, Connection, Reply, connection, head, read_reply
-from _session import memory_mb
+from _machine import memory_mb
 from _sound import demo_song
 
 from taggram._processes import n_cores

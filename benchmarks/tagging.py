@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from _machine import bind_to_cores
 from _sound import demo_song
 
 from taggram._processes import n_cores
@@ -152,15 +152,6 @@ def freeze(python: Path, name: str, graph: Path) -> None:
     if done.returncode:
         said = done.stderr.strip().rpartition("\n")[2]
         raise TaggramError(f"{python} cannot freeze {name}: {said or f'it ended with {done.returncode}'}")
-
-
-def bind_to_cores(n_wanted: int) -> None:
-    """Bind this process, and so all that it starts, to some of its cores."""
-    if n_wanted == n_cores():
-        return
-    if n_wanted > n_cores() or not hasattr(os, "sched_setaffinity"):
-        sys.exit(f"--cores {n_wanted}: there are {n_cores()} cores, and only Linux binds to some of them")
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n_wanted])
 
 
 def measure(

@@ -31,6 +31,7 @@ import librosa
 import lightning
 import numpy as np
 import torch
+from _machine import bind_to_cores
 from _sound import demo_song
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
@@ -64,6 +65,7 @@ def main() -> None:
     """Measure both promises and print the figures beside them."""
     args = parse_args()
     bind_to_cores(args.cores)
+    torch.set_num_threads(args.cores)
     clock = CLOCKS[args.clock]
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -100,13 +102,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="time that is counted (default: wall)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures of every round here")
     return parser.parse_args()
-
-
-def bind_to_cores(n_wanted: int) -> None:
-    """Bind this process, and so all that it starts, to some of its cores."""
-    if n_wanted < n_cores() and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n_wanted:])
-    torch.set_num_threads(n_wanted)
 
 
 def prepared_clips(clips: list[str], folder: Path, sample_rate: int = 16_000) -> PreparedData:

@@ -38,9 +38,10 @@ N_VALID = 4
 TAGS = ("a", "b", "c")
 SPARE_BYTES = 4 * 10**9  # that the disk should have beyond what is written
 TRAIN = """
-import logging, pathlib, re, sys, warnings
+import logging, pathlib, sys, warnings
 import taggram, torch
 from lightning.pytorch.callbacks import Callback
+from taggram._processes import peak_mb
 from taggram.learning.config import FitConfig
 from taggram.learning.fit import fit
 from taggram.learning.prepared import PreparedData
@@ -54,8 +55,7 @@ data = PreparedData(folder)
 model = taggram.create_model("dieleman", n_tags=len(data.tags))
 config = FitConfig(batch_size=16, max_epochs=100)
 fit(model, data, out, config, device="cpu", callbacks=[Stop()])
-peak = re.search(r"VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]
-print(len(data), peak)
+print(len(data), peak_mb())
 """
 
 
@@ -155,8 +155,8 @@ def train(data: Path, out: Path, n_steps: int) -> tuple[int, float]:
     # The kernel's own peak: that of getrusage would begin with the memory of the process that starts this one.
     command = [sys.executable, "-c", TRAIN, str(data), str(out), str(n_steps)]
     told = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, check=True, text=True)
-    n_tracks, peak_kb = told.stdout.split()[-2:]
-    return int(n_tracks), int(peak_kb) * 1024 / 1e6
+    n_tracks, peak = told.stdout.split()[-2:]
+    return int(n_tracks), float(peak)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,12 @@ import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _machine import bind_to_cores
 from _sound import demo_song
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from training import N_TAGS, bind_to_cores, peer_patch, prepared_clips
+from training import N_TAGS, peer_patch, prepared_clips
 
 import taggram
 from taggram._processes import n_cores
@@ -84,6 +85,7 @@ def main() -> None:
     """Measure both networks and print the figures beside the promise."""
     args = parse_args()
     bind_to_cores(args.cores)
+    torch.set_num_threads(args.cores)
     print(f"{args.clips} clips of 30 s, {args.rounds} rounds of {args.steps} steps, {args.batch} patches each")
     print(f"{describe_machine()}; {n_cores()} cores, one thread a side; load average {os.getloadavg()[0]:.2f}")
     missed = False

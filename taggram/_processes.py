@@ -381,6 +381,19 @@ class _Worker(Generic[T, R]):
         return Failure(path, WorkerError.__name__, reason)
 
 
+def peak_mb() -> float | None:
+    """Give the most memory that this process ever held, in megabytes; None where the system does not say (Windows)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024 / 1e6
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return None
+
+
 def n_cores() -> int:
     """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

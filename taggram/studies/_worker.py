@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taggram._files import written_aside
-from taggram._processes import Do, FileTask, Message, Tell, serve
+from taggram._processes import Do, FileTask, Message, Tell, peak_mb, serve
 from taggram.errors import ConfigError, DatasetError, TrainingError, UnknownNameError
 from taggram.studies import find_study
 from taggram.studies._base import Cell, Study
@@ -68,19 +67,6 @@ def measure_cell(study: Study, cell: Cell) -> dict[str, Any]:
     with written_aside(cell_path(study.folder, cell.key)) as aside:
         aside.write_text(json.dumps(measured), encoding="utf-8")
     return measured
-
-
-def peak_mb() -> float | None:
-    """Give the most memory that this process ever held, in megabytes; None where the system does not say (Windows)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024 / 1e6
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return None
 
 
 def _make(settings: Message) -> Do:

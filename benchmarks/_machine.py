@@ -1,9 +1,22 @@
-"""The processes of a command that is measured: which they are, and how much memory they take. Linux only."""
+"""The machine: some of its cores, the processes of a command that is measured, and their memory. Linux only."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from taggram._processes import n_cores
+
+
+def bind_to_cores(n_wanted: int) -> None:
+    """Bind this process, and so all that it starts, to some of its cores; end it where that cannot be."""
+    if n_wanted == n_cores():
+        return
+    if n_wanted > n_cores() or not hasattr(os, "sched_setaffinity"):
+        sys.exit(f"--cores {n_wanted}: there are {n_cores()} cores, and only Linux binds to some of them")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n_wanted])
 
 
 def session_of(leader: int) -> list[int]:
