@@ -17,6 +17,7 @@ import pytest
 from _sounds import av_encoded, encoded, flac_without_length, noise, opus_of_hours, pcm16, tone, wav, with_cover
 from PIL import Image
 
+from taggram._processes import AHEAD
 from taggram.errors import printable
 
 pytestmark = pytest.mark.usefixtures("weights")
@@ -258,16 +259,19 @@ def test_file_that_may_not_be_read_is_told(tmp_path, run_taggram):
 
 
 def test_file_that_goes_while_it_waits_is_told(tmp_path, started):
-    names = ("first.wav", "long.wav", "gone.wav", "last.wav")
+    """What is said of the first file fills the pipe, so the run asks for no other than those ahead until it is read."""
+    names = ("first.wav", *(f"{number}.wav" for number in range(AHEAD)), "gone.wav", "last.wav")
     for name in names:
-        (tmp_path / name).write_bytes(encoded(noise(300 if name == "long.wav" else 4)))
-    process = started("tag", "--workers", "1", *(tmp_path / name for name in names))
-    first = process.stdout.readline()
+        (tmp_path / name).write_bytes(encoded(noise(120 if name == "first.wav" else 4)))
+    words = ("--format", "csv", "--over-time", "--threshold", "0", "--top", "50", "--workers", "1")
+    process = started("tag", *words, *(tmp_path / name for name in names))
+    head = process.stdout.readline()
     (tmp_path / "gone.wav").unlink()
-    rest, errors = process.communicate(timeout=120)
-    tagged = [Path(os.fsdecode(line.split(b"\t")[0])).name for line in (first + rest).splitlines()]
-    assert tagged == ["first.wav", "long.wav", "last.wav"]
-    assert (process.returncode, errors.decode()) == (1, f"{tmp_path / 'gone.wav'}: No such file or directory\n")
+    rows, errors = process.stdout.read(), process.stderr.read()
+    assert (process.wait(120), errors.decode()) == (1, f"{tmp_path / 'gone.wav'}: No such file or directory\n")
+    assert (head[:5], len(rows) > 200_000) == (b"path,", True)
+    tagged = [Path(os.fsdecode(row.split(b",")[0])).name for row in rows.splitlines()]
+    assert list(dict.fromkeys(tagged)) == [name for name in names if name != "gone.wav"]
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------
