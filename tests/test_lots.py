@@ -72,5 +72,10 @@ def test_a_network_on_samples_gives_in_lots_what_it_gives_in_one_batch(monkeypat
     starts = [0, 500, 729, 3 * 729]
     form = PlainForm(model)
     patches = form.cut_patches(sound, starts, 729)
-    torch.testing.assert_close(form.features(sound, starts, 729), model.forward_features(patches))
-    torch.testing.assert_close(form.layer("pool3", sound, starts, 729), model.forward_layers(patches)["pool3"])
+    check_close(form.features(sound, starts, 729), model.forward_features(patches))
+    check_close(form.layer("pool3", sound, starts, 729), model.forward_layers(patches)["pool3"])
+
+
+def check_close(found: Tensor, wanted: Tensor) -> None:
+    """Compare by the largest value: sums of terms of its size round by so much, however near 0 they come out."""
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
