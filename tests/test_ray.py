@@ -25,10 +25,11 @@ def files(n, size=10):
 
 
 def test_cluster_that_does_not_answer_is_told():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(CatalogueError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
-        _ray_cluster._check_answers(f"127.0.0.1:{port}")
+    with socket.socket() as silent:  # it holds the port, so that nobody else comes to listen there
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        with pytest.raises(CatalogueError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+            _ray_cluster._check_answers(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head", "head:", "head:port"])

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from _sounds import RATE, encoded, noise, pcm16, tone, wav
 from conftest import MODEL, wait_until
 
 import taggram
-from taggram._processes import receive, send
+from taggram._processes import _Worker, receive, send
 from taggram._workers import Task, Workers
 from taggram.errors import UnknownNameError, WorkerError
 
@@ -160,13 +159,13 @@ def ended_by(*signals):
             process.send_signal(number)
             time.sleep(0.05)
     assert len(numbers) == 2
-    for _ in range(100):
+
+    def left():
         states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(numbers)], capture_output=True, text=True).stdout
-        left = [state for state in states.split() if not state.startswith("Z")]
-        if not left:
-            return []
-        time.sleep(0.1)
-    return left
+        return [state for state in states.split() if not state.startswith("Z")]
+
+    wait_until(lambda: not left())
+    return left()
 
 
 @needs_signals
@@ -245,18 +244,19 @@ def test_files_beside_a_lost_worker_are_done(lost, index):
     assert type(lost[index]).__name__ == "Taggram"
 
 
-def test_worker_that_dies_while_it_starts_costs_no_file(good):
-    others = set(worker_pids())
+def test_worker_that_dies_while_it_starts_costs_no_file(good, monkeypatch):
+    given, killed = _Worker._send, []
+
+    def give(worker, message):
+        if not killed:  # what comes first makes it ready, so it is not
+            killed.append(worker._process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+        given(worker, message)
+
+    monkeypatch.setattr(_Worker, "_send", give)
     with Workers(SETTINGS, 1) as workers:
-        results = workers.run([Task(good[0])])
-        answer = []
-        thread = threading.Thread(target=lambda: answer.extend(results))
-        thread.start()
-        assert wait_until(lambda: set(worker_pids()) - others)
-        (pid,) = set(worker_pids()) - others
-        os.kill(pid, signal.SIGKILL)
-        thread.join(60)
-    assert [type(result).__name__ for result in answer] == ["Taggram"]
+        answer = list(workers.run([Task(good[0])]))
+    assert ([type(result).__name__ for result in answer], len(killed)) == (["Taggram"], 1)
 
 
 def test_progress_that_fails_ends_the_run_and_hangs_nothing(good, long):
