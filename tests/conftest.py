@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -86,7 +87,8 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.kill()
         process.communicate()
         for pid in session_of(process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
 
 
 def session_of(leader: int) -> list[int]:
@@ -102,7 +104,7 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
-def wait_until(holds: Callable[[], Any], within_s: float = 60.0) -> bool:
+def wait_until(holds: Callable[[], Any], within_s: float = WITHIN_S) -> bool:
     """Wait until something holds; give whether it does."""
     end = time.monotonic() + within_s
     while not (held := holds()) and time.monotonic() < end:

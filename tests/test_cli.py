@@ -473,7 +473,7 @@ def test_pipe_as_output_stays_a_pipe(weights, run_taggram, songs, tmp_path):
     thread = threading.Thread(target=lambda: read.append((tmp_path / "out").read_text()))
     thread.start()
     run_taggram("tag", "--workers", "1", "--out", tmp_path / "out", songs[0])
-    thread.join(10)
+    thread.join(60)
     assert (tmp_path / "out").is_fifo()
     assert read[0].startswith(str(songs[0]))
 
@@ -530,7 +530,7 @@ def test_bar_is_shown_on_a_terminal_and_not_in_the_results(weights, songs):
     command = [sys.executable, "-c", AT_ONCE, "tag", "--workers", "1", *songs * 5]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=120, check=False)
     os.close(theirs)
-    thread.join(10)
+    thread.join(60)
     os.close(ours)
     assert [line.split(b"\t")[0].decode() for line in done.stdout.splitlines()] == list(map(str, songs * 5))
     assert re.search(rb"\d+/10", b"".join(shown))
@@ -570,7 +570,7 @@ def test_run_that_is_ended_leaves_no_trace(cut_short, tmp_path, number, ready):
     said = f"stopped; {tmp_path / 'tags.json'} was not written\n".encode()
     assert (process.returncode, stdout, stderr) == (128 + number, b"", said)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("tags.json", "old")]
-    assert wait_until(lambda: session_of(process.pid) == [], 10)
+    assert wait_until(lambda: session_of(process.pid) == [])
 
 
 LOSES_WHAT_IS_RAISED = """
@@ -596,4 +596,4 @@ def test_workers_of_a_run_that_was_killed_end_by_themselves(weights, many, start
     process = started("tag", "--workers", "1", many)
     process.stdout.readline()
     process.kill()
-    assert wait_until(lambda: session_of(process.pid) == [], 20)
+    assert wait_until(lambda: session_of(process.pid) == [])
