@@ -335,8 +335,8 @@ def test_memory_does_not_grow_with_what_a_file_unpacks_to(tmp_path):
     (tmp_path / "hours.opus").write_bytes(opus_of_hours(5))
     short, hours = (
         peak_mb("--max-duration-s", "600", tmp_path / name) for name in ("short.opus", "hours.opus")
-    )  # ten minutes at 48 kHz are 110 MB
-    assert hours < short + 40
+    )  # ten minutes at 48 kHz are 110 MB; what is computed at once of a sound that fills a batch is some 35 more
+    assert hours < short + 75
 
 
 @pytest.mark.slow
