@@ -178,7 +178,7 @@ def test_run_that_is_ended_leaves_no_table(weights, tmp_path, started, command):
     process = started(*command, "--out", tmp_path / "out.parquet", many)
     assert wait_until(lambda: len(session_of(process.pid)) > 1 and list(tmp_path.glob(".taggram-*")))
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == [many]
 
