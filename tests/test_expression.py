@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taggram.catalogue.expression import DEEPEST, LONGEST, TOKEN, parse
@@ -235,6 +235,7 @@ SQL = re.compile(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.one_of(st.lists(PIECES, max_size=30).map(" ".join), st.text(max_size=60)))
 def test_whatever_is_written_the_query_holds_fixed_words_and_known_columns(text):
     try:

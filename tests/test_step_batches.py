@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taggram.learning._together import Together
@@ -48,6 +48,7 @@ def test_run_goes_on_with_the_batches_that_are_left(n_items, batch_size):
     assert batches(n_items, batch_size, n_done=1) == whole[1:]
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     st.integers(1, 300), st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 60), st.integers(0, 3),
     st.integers(0, 5),
