@@ -497,10 +497,10 @@ def test_what_are_no_folds_is_not_averaged(changes, told):
 
 
 def test_long_table_is_written_in_the_memory_of_a_few_lines(tmp_path):
-    tracemalloc.start()
-    write_rows(tmp_path / "long.csv", ([f"clip {number}", "\udcff", 0] for number in range(20_000)))
+    tracemalloc.start()  # counts what other threads take meanwhile, for which the limit leaves room
+    write_rows(tmp_path / "long.csv", ([f"clip {number}", "\udcff", 0] for number in range(100_000)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     lines = (tmp_path / "long.csv").read_bytes().split(b"\n")
-    assert (len(lines), lines[0], lines[-1]) == (20_001, b"clip 0,\\udcff,0", b"")
-    assert peak < 2e5
+    assert (len(lines), lines[0], lines[-1]) == (100_001, b"clip 0,\\udcff,0", b"")
+    assert peak < 1e6 < (tmp_path / "long.csv").stat().st_size

@@ -58,6 +58,7 @@ def test_vectors_are_scaled_by_one_mean_and_deviation_of_the_training_set():
 
 def test_vectors_are_scaled_without_a_copy_of_all():
     many = made(30_000)
+    fitted(replace(QUICK, max_epochs=1))  # the first training of a process imports much
     tracemalloc.start()
     fit_vectors(many, made(4, 1), replace(QUICK, batch_size=8192, max_epochs=1), n_units=2)
     peak = tracemalloc.get_traced_memory()[1]
