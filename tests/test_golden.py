@@ -105,7 +105,8 @@ def test_a_batch_of_eight_equals_eight_batches_of_one(name):
     with torch.inference_mode():
         together = network.scores(network.forward_head(network.forward_features(eight)))
         apart = torch.cat([network.scores(network.forward_head(network.forward_features(one[None]))) for one in eight])
-    np.testing.assert_allclose(together.numpy(), apart.numpy(), rtol=0, atol=1e-6)
+    # Sums of other shapes are added up in another order: a score is off by some units in the last place, on some CPUs.
+    np.testing.assert_allclose(together.numpy(), apart.numpy(), rtol=0, atol=1e-5)
 
 
 MUSICNN_SHAPES = {  # musicnn 0.1.0, extractor: shapes for P patches of T frames

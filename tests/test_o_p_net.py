@@ -93,7 +93,8 @@ def test_only_blocks_that_are_there_are_layers(options, names):
 def test_longer_patch_never_lowers_a_feature():
     model = create()
     longer = patches(400)
-    assert (model.forward_features(longer) >= model.forward_features(longer[..., :250]) - 1e-6).all()
+    # The features are up to 5, of which 1e-6 is two units in the last place: too few for sums of 216 products.
+    assert (model.forward_features(longer) >= model.forward_features(longer[..., :250]) - 1e-5).all()
 
 
 @pytest.mark.parametrize(("options", "n_frames"), [({"o": 1, "p": 0}, 41), ({"o": 0, "p": 1}, 216)], ids=str)
