@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _sounds import encoded, noise, tone
-from conftest import COMMAND, MODEL, session_of, wait_until
+from conftest import COMMAND, MODEL, WITHIN_S, session_of, wait_until
 from PIL import Image
 
 import taggram
@@ -357,7 +357,7 @@ def test_simple_mistake_is_told_before_torch_is_loaded(weights, words, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = [str(taken.getsockname()[1]) if word == "TAKEN" else word for word in words]
         command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
 
 
@@ -549,7 +549,7 @@ def cut_short(weights, many, tmp_path, started):
         process = started("tag", "--format", "json", "--over-time", "--out", out, many)
         assert wait_until(lambda: ready(process.pid, tmp_path))
         os.killpg(process.pid, number)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=WITHIN_S)
         return process, stdout, stderr
 
     return run
@@ -585,10 +585,10 @@ del thing
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_request_to_end_is_not_lost_in_an_import(tmp_path, number):
     (tmp_path / "loses.py").write_text(LOSES_WHAT_IS_RAISED.format(signal=number.name))
-    script = (
-        "import time; from taggram.apps import cli; cli.app = lambda: (__import__('loses'), time.sleep(60)); cli.main()"
+    script = "import time; from taggram.apps import cli; cli.app = lambda: (__import__('loses'), time.sleep(600))\ncli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=WITHIN_S, check=False
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (128 + number, b"")
 
 

@@ -166,7 +166,7 @@ def test_missing_scikit_learn_is_answered_with_the_line_that_installs_it(model, 
     arguments = ["look", model, "--tag-map"] if command == "look" else ["data", "map", "csv", "--root", clips]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, *arguments, "--out", tmp_path / "out"],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
     assert done.stderr.count("\n") == 1
