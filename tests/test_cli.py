@@ -585,7 +585,10 @@ del thing
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_request_to_end_is_not_lost_in_an_import(tmp_path, number):
     (tmp_path / "loses.py").write_text(LOSES_WHAT_IS_RAISED.format(signal=number.name))
-    script = "import time; from taggram.apps import cli; cli.app = lambda: (__import__('loses'), time.sleep(600))\ncli.main()"
+    script = (
+        "import time; from taggram.apps import cli\n"
+        "cli.app = lambda: (__import__('loses'), time.sleep(600)); cli.main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=WITHIN_S, check=False
     )
