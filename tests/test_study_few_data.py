@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from taggram.learning.prototypes import PrototypeConfig
 from taggram.learning.train import Watcher
 from taggram.models import create_model
 from taggram.models._vggish_files import WEIGHTED_LAYERS
+from taggram.models._weights import cache_folder
 from taggram.studies import _few_data_methods as methods
 from taggram.studies import few_data
 from taggram.studies._base import Cell
@@ -37,9 +37,11 @@ QUICK = {"methods": ("random_guess", "mfcc_nn", "timbre"), "n": (1, 2), "runs": 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """A cache of the tests' own, for what is prepared."""
+    """A cache of the tests' own, for what is prepared; weights that are at hand are not fetched again."""
+    home = tmp_path_factory.mktemp("cache")
+    (home / "weights").symlink_to(cache_folder())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGGRAM_HOME", os.environ.get("TAGGRAM_HOME") or str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TAGGRAM_HOME", str(home))
         yield
 
 
