@@ -115,13 +115,13 @@ def test_runs_of_an_epoch_make_more_steps(tmp_path):
 STEPS = {"max_epochs": 3, "checkpoint_steps": 2, "keep": "last"}
 
 
-def train_and_die(folder, at_step, changes):
-    """Train in this process, and end it as kill -9 does at a step."""
+def train_and_die(folder, at_step, changes, number=signal.SIGKILL):
+    """Train in this process, and end it by a signal at a step; as kill -9 does, where no other is given."""
 
     class Dies(lightning.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == at_step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
     fit(network(), MadeData(), folder, config(**STEPS, **changes), device="cpu", callbacks=[Dies()])
 
@@ -143,6 +143,15 @@ def test_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, at_step, chan
     result = fit(network(seed=9), MadeData(), tmp_path / "cut", again, device="cpu", resume=True)
     assert same(weights_of(whole), weights_of(result))
     assert result.history == whole.history
+
+
+def test_run_that_was_told_to_end_is_no_success(tmp_path):
+    told = multiprocessing.get_context("spawn").Process(
+        target=train_and_die, args=(tmp_path / "cut", 3, {}, signal.SIGTERM)
+    )
+    told.start()
+    told.join()
+    assert told.exitcode == 128 + signal.SIGTERM
 
 
 def test_run_that_had_ended_is_not_trained_again(tmp_path):

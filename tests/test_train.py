@@ -196,12 +196,13 @@ def test_folder_with_something_else_is_left_alone(sounds, tmp_path, run_taggram)
     assert "holds something else" in done.stderr
 
 
-def test_interrupted_run_says_how_it_goes_on(sounds, tmp_path, started):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_says_how_it_goes_on(sounds, tmp_path, started, number, status):
     process = started("train", "samplecnn", *QUICK, *of(sounds), f"out={tmp_path / 'run'}", "fit.max_epochs=500")
     wait_for(tmp_path / "run" / "last.ckpt")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=100)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert b"resume=true go on with it" in told
 
 

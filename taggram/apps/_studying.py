@@ -9,7 +9,7 @@ from typing import Any
 
 from taggram.apps._data_screen import DataScreen
 from taggram.apps._options import parse_options
-from taggram.apps._progress import say
+from taggram.apps._progress import STOPS, say
 from taggram.apps._training import TEXT_KEYS
 from taggram.errors import ConfigError, printable
 from taggram.learning.train import Watcher
@@ -63,7 +63,7 @@ def run(name: str, words: list[str], *, show: bool, n_workers: int | None) -> bo
         watcher = Watcher(say=say, made=screen.made, prepared=screen.prepared, report=screen.report)
         try:
             result = run_study(name, values, out, n_workers=n_workers, watcher=watcher, told=screen.measured)
-        except KeyboardInterrupt:
+        except STOPS:
             say("interrupted; the same words go on with it")
             raise
     print(result.table, end="")

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import signal
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -197,8 +198,12 @@ def fit(
                     "with any number of processes."
                 ) from error
             raise
-        except SystemExit as leaving:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from leaving
+        except SystemExit as leaving:
+            if isinstance(leaving.__context__, KeyboardInterrupt):  # which Lightning ends with 1
+                raise KeyboardInterrupt from leaving
+            if leaving.code is None:  # as it ends on SIGTERM, which would look like success
+                raise SystemExit(128 + signal.SIGTERM) from leaving
+            raise
         finally:
             if together is not None:
                 together.leave(model)
