@@ -124,6 +124,7 @@ def test_in_mixed_precision_the_layers_are_torchs(counted):
     assert not counted
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_compiled_the_layers_are_torchs():
     layer = nn.Sequential(TemporalConv2d(2, 3), nn.Flatten(2), NeighboursMaxPool1d(3))
     x = torch.randn(1, 1, 11, 2)

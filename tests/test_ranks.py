@@ -63,6 +63,7 @@ def test_adam_makes_no_more_of_rounding_than_between_one_thread_and_two(quick):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`")  # which torch's own compiler imports
 @pytest.mark.parametrize("name", SLOW)
 def test_two_processes_give_the_weights_and_figures_of_one_also_where(slow, name):
     assert max(slow[name]) < TOLERANCE
