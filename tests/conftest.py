@@ -104,6 +104,15 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
+def open_files(folder: Path) -> list[str]:
+    """What this process has open of a folder; other threads open and close what they like meanwhile."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed just now
+            found.append(str(path.readlink()))
+    return [place for place in found if place.startswith(str(folder))]
+
+
 def wait_until(holds: Callable[[], Any], within_s: float = WITHIN_S) -> bool:
     """Wait until something holds; give whether it does."""
     end = time.monotonic() + within_s

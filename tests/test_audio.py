@@ -17,6 +17,7 @@ import soundfile
 import soxr
 from _at_hand import SHARED, needs_shared
 from _sounds import RATE, av_encoded, encoded, flac_without_length, noise, patched, pcm16, tone, wav, with_cover
+from conftest import open_files
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -520,14 +521,7 @@ def test_files_are_closed(tmp_path):
     for path in (good, cut, text) * 5:
         with contextlib.suppress(AudioError):
             read_sound(path)
-    assert [path for path in open_files() if path.is_relative_to(tmp_path)] == []
-
-
-def open_files():
-    """The files that this process has open; other threads may close theirs meanwhile."""
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            yield link.readlink()
+    assert open_files(tmp_path) == []
 
 
 def test_without_pyav_the_line_that_installs_it_is_said(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from _http_store import http_store
 from _made_sounds import RATE, TAGS, write_set
+from conftest import open_files
 
 from taggram._files import in_turn
 from taggram.datasets import open_dataset
@@ -291,15 +291,6 @@ def test_copy_that_goes_while_it_is_opened_is_read_all_the_same(when, tmp_path, 
 
 
 # -- open files --------------------------------------------------------------------------------------------------------
-
-
-def open_files(folder):
-    """What this process has open of a folder; other threads open and close what they like."""
-    found = []
-    for path in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it was closed just now
-            found.append(str(path.readlink()))
-    return [place for place in found if place.startswith(str(folder))]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what is open")
